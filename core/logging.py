@@ -1,0 +1,80 @@
+"""Structured logs: a constant event name plus fields, for people on a console or as JSON lines."""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from core.settings import get_settings
+
+_MASKED_FIELDS = {"phone", "email", "username", "password", "api_key", "token", "secret", "authorization"}
+_PHONE = re.compile(r"\+?\d{7,15}(?=\D|$)")
+
+
+def configure_logging(role: str) -> None:
+    """Set up this process's logs: level and form from the settings, the role bound to every line."""
+    settings = get_settings()
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+    )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _bind_role(role),
+        mask_personal_data,
+    ]
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    # httpx and the MCP SDK log every request at INFO; ours say the same with the journey they belong to.
+    for noisy in ("httpx", "httpcore", "mcp", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def mask_personal_data(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Mask personal fields by name: the first character stays, so that a line can still be told from another."""
+    for name in _MASKED_FIELDS & event.keys():
+        value = event[name]
+        event[name] = value[:1] + "***" if isinstance(value, str) and value else "***"
+    return event
+
+
+def mask_phone_numbers(text: str) -> str:
+    """Return the text with everything that looks like a phone number masked."""
+    return _PHONE.sub("***", text)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return a logger of this module; its lines carry whatever was bound at the edge (journey, request)."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def _bind_role(role: str) -> Any:
+    def bind(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event.setdefault("role", role)
+        return event
+
+    return bind

@@ -1,0 +1,61 @@
+"""Agents that write welcomes, and every call made to one."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, SmallInteger, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, CreatedAt, UuidKey, one_of
+
+
+class CallStatus(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Agent(Base):
+    __tablename__ = "agents"
+
+    id: Mapped[UuidKey]
+    name: Mapped[str] = mapped_column(unique=True)
+    provider: Mapped[str] = mapped_column(server_default="dify")
+    base_url: Mapped[str]
+    app_id: Mapped[str | None]
+    api_key_encrypted: Mapped[bytes]
+    mode: Mapped[str] = mapped_column(server_default="agent")
+    timeout_ms: Mapped[int] = mapped_column(server_default=text("60000"))
+    # Tried in this order: the first enabled agent is the one that is asked first.
+    position: Mapped[int] = mapped_column(server_default=text("0"))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+
+
+class AgentCall(Base):
+    """One call, recorded before it is made: an agent has no idempotency key, so a repeat must be visible."""
+
+    __tablename__ = "agent_calls"
+
+    id: Mapped[UuidKey]
+    journey_id: Mapped[UUID | None] = mapped_column(ForeignKey("journeys.id", ondelete="CASCADE"))
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agents.id"))
+    status: Mapped[str] = mapped_column(server_default=CallStatus.RUNNING)
+    task_id: Mapped[str | None]
+    # Tokens, price and latency as the provider reported them.
+    usage: Mapped[dict[str, Any] | None]
+    error_code: Mapped[str | None]
+    error_text: Mapped[str | None]
+    started_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime | None]
+    duration_ms: Mapped[int | None]
+
+    __table_args__ = (
+        one_of("status", CallStatus),
+        Index("ix_agent_calls_journey_id", "journey_id"),
+        Index("ix_agent_calls_agent_id_started_at", "agent_id", "started_at"),
+    )

@@ -1,0 +1,64 @@
+"""What an administrator may change: versioned settings, webhook secrets, and the audit of every change."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, CreatedAt, UuidKey
+
+
+class SettingsVersion(Base):
+    """One version of a family of settings; the highest is in force. Rolling back writes an old one again."""
+
+    __tablename__ = "settings_versions"
+
+    id: Mapped[UuidKey]
+    name: Mapped[str]
+    version: Mapped[int]
+    data: Mapped[dict[str, Any]]
+    reason: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+
+class WebhookSecret(Base):
+    """A secret the signup service signs with; several are valid while one is rotated out."""
+
+    __tablename__ = "webhook_secrets"
+
+    id: Mapped[UuidKey]
+    secret_encrypted: Mapped[bytes]
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime | None]
+
+
+class WebhookReceipt(Base):
+    """Which journey a webhook-id led to: kept for ever, so a repeat is known for ever."""
+
+    __tablename__ = "webhook_receipts"
+
+    webhook_id: Mapped[str] = mapped_column(primary_key=True)
+    journey_id: Mapped[UUID] = mapped_column(ForeignKey("journeys.id"))
+    received_at: Mapped[CreatedAt]
+
+
+class AuditEntry(Base):
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[CreatedAt]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    origin: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+
+    __table_args__ = (Index("ix_audit_log_at", "at"), Index("ix_audit_log_subject", "subject"))

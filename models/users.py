@@ -1,0 +1,79 @@
+"""People: customers as the signup service told us of them, and staff who sign in."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, CreatedAt, UuidKey
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[UuidKey]
+    # The signup service's user_id; staff made here have none.
+    external_id: Mapped[str | None] = mapped_column(unique=True)
+    username: Mapped[str]
+    # Who can sign in has a password; the name they sign in with is unique among them (see the index below).
+    password_hash: Mapped[str | None]
+    email: Mapped[str | None]
+    phone: Mapped[str | None]
+    avatar: Mapped[str | None]
+    roles: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
+    primary_role: Mapped[str | None]
+    locale: Mapped[str | None]
+    source: Mapped[str | None]
+    interests: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
+    # Whatever else the signup service sent.
+    extra: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    registered_at: Mapped[datetime]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        Index("uq_users_login", "username", unique=True, postgresql_where=text("password_hash IS NOT NULL")),
+        Index("ix_users_registered_at", "registered_at"),
+    )
+
+
+class Consultant(Base):
+    __tablename__ = "consultants"
+
+    id: Mapped[UuidKey]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), unique=True)
+    display_name: Mapped[str]
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[CreatedAt]
+
+
+class ConsultantConnection(Base):
+    """One live socket of a consultant. It expires by itself, so the consultants of a dead process go offline."""
+
+    __tablename__ = "consultant_connections"
+
+    id: Mapped[UuidKey]
+    consultant_id: Mapped[UUID] = mapped_column(ForeignKey("consultants.id", ondelete="CASCADE"))
+    connected_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_consultant_connections_consultant_id_expires_at", "consultant_id", "expires_at"),)
+
+
+class PushChannel(Base):
+    """Where a consultant is told when no socket is open. The URL may hold a token, so it is stored encrypted."""
+
+    __tablename__ = "push_channels"
+
+    id: Mapped[UuidKey]
+    consultant_id: Mapped[UUID] = mapped_column(ForeignKey("consultants.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    url_encrypted: Mapped[bytes]
+    position: Mapped[int] = mapped_column(server_default=text("0"))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    last_success_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[CreatedAt]

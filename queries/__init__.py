@@ -1,0 +1,1 @@
+"""Reads, set statements and row locks: plain functions over a Session."""

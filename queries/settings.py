@@ -1,0 +1,30 @@
+"""Reads of versioned settings and webhook secrets."""
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from models import SettingsVersion, WebhookSecret
+
+
+def find_current(session: Session, name: str) -> SettingsVersion | None:
+    """Return the version in force, or None when none was ever stored."""
+    return session.scalars(
+        select(SettingsVersion).where(SettingsVersion.name == name).order_by(SettingsVersion.version.desc()).limit(1)
+    ).first()
+
+
+def lock_latest_version(session: Session, name: str) -> int:
+    """Return the newest version's number, 0 for none; other writers of the family wait until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    return session.scalar(select(func.max(SettingsVersion.version)).where(SettingsVersion.name == name)) or 0
+
+
+def list_valid_webhook_secrets(session: Session) -> list[WebhookSecret]:
+    """Return the secrets a webhook may be signed with now, newest first."""
+    return list(
+        session.scalars(
+            select(WebhookSecret)
+            .where(or_(WebhookSecret.expires_at.is_(None), WebhookSecret.expires_at > func.now()))
+            .order_by(WebhookSecret.created_at.desc())
+        )
+    )

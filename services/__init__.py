@@ -1,0 +1,1 @@
+"""The rules: one function per use case. No HTTP, no Celery, no SQL strings."""

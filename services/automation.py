@@ -1,0 +1,130 @@
+"""The automation's settings: their types and defaults, and how every process reads and changes them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy.orm import Session
+
+from core.database import unit_of_work
+from core.snapshots import Snapshot
+from models import SettingsVersion
+from queries import settings as settings_queries
+
+NAME = "registration-automation"
+DEFAULT_TEMPLATE_ZH = "欢迎来到安美智享！🌟 我是您的专属AI咨询助手，很高兴为您服务。您可以随时向我咨询医美相关问题，获得个性化的美容建议。"
+DEFAULT_TEMPLATE_EN = (
+    "Welcome to AnmeiSmart! 🌟 I am your personal AI consulting assistant, glad to be of service. "
+    "Ask me anything about aesthetic medicine, any time, and get advice that fits you."
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RetryPolicy(_Part):
+    """How often and after which delays a failed step is tried again; the last delay serves any further retry."""
+
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 3
+    delays_seconds: Annotated[tuple[Annotated[float, Field(ge=0, le=86_400)], ...], Field(min_length=1)] = (5, 15, 60)
+    # Up to this share is added to a delay, never taken away: nothing is retried faster than its policy says.
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+
+class WelcomeSettings(_Part):
+    strategy: Literal["agent_then_template", "agent_only", "template_only"] = "agent_then_template"
+    welcome_deadline_ms: Annotated[int, Field(ge=200, le=60_000)] = 3000
+    late_answer: Literal["append", "drop"] = "append"
+    # By locale; a customer's exact locale first, then its language, then zh-CN.
+    templates: dict[str, Annotated[str, Field(min_length=1, max_length=2000)]] = Field(
+        default_factory=lambda: {"zh-CN": DEFAULT_TEMPLATE_ZH, "en": DEFAULT_TEMPLATE_EN}
+    )
+
+    @field_validator("templates")
+    @classmethod
+    def _has_default(cls, templates: dict[str, str]) -> dict[str, str]:
+        if "zh-CN" not in templates:
+            raise ValueError("a template for zh-CN is needed: it serves every locale without one of its own")
+        return templates
+
+
+class ConversationSettings(_Part):
+    title: Annotated[str, Field(min_length=1, max_length=200)] = "新客户咨询"
+    tags: tuple[str, ...] = ("新客户",)
+    owner: str = "general_ai"
+
+
+class NotificationSettings(_Part):
+    enabled: bool = True
+    title: str = "新客户注册"
+    message: str = "有新客户注册，请及时响应"
+    push_title: str = "新客户等待服务"
+    push_body: str = "有新客户注册，请及时响应"
+    expected_response_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
+
+
+class IntakeSettings(_Part):
+    rate_limit_per_second: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+
+class AutomationSettings(_Part):
+    """Everything an administrator may change about the registration automation."""
+
+    enabled: bool = True
+    intake: IntakeSettings = IntakeSettings()
+    retry: RetryPolicy = RetryPolicy()
+    welcome: WelcomeSettings = WelcomeSettings()
+    conversation: ConversationSettings = ConversationSettings()
+    notification: NotificationSettings = NotificationSettings()
+
+
+class VersionedSettings(_Part):
+    """The settings with the version they were read as; version 0 is the built-in default, never stored."""
+
+    version: int
+    values: AutomationSettings
+
+
+def _load(session: Session) -> VersionedSettings:
+    stored = settings_queries.find_current(session, NAME)
+    if stored is None:
+        return VersionedSettings(version=0, values=AutomationSettings())
+    return VersionedSettings(version=stored.version, values=AutomationSettings.model_validate(stored.data))
+
+
+_snapshot = Snapshot("settings", _load)
+
+
+def current() -> AutomationSettings:
+    """Return the settings in force in this process; a change elsewhere arrives within a second."""
+    return _snapshot.current().values
+
+
+def current_version() -> int:
+    """Return the version this process runs."""
+    return _snapshot.current().version
+
+
+def change(values: dict[str, Any], *, actor: str, reason: str | None = None) -> VersionedSettings:
+    """Write a new version and return it; every process follows at once. Raise pydantic.ValidationError for bad values.
+
+    Takes the family's lock, so two changes at once become two versions, one after the other.
+    """
+    settings = AutomationSettings.model_validate(values)
+    with unit_of_work() as session:
+        version = settings_queries.lock_latest_version(session, NAME) + 1
+        session.add(
+            SettingsVersion(
+                name=NAME, version=version, data=settings.model_dump(mode="json"), reason=reason, created_by=actor
+            )
+        )
+    return VersionedSettings(version=version, values=settings)
+
+
+def template_for(locale: str | None, settings: WelcomeSettings) -> str:
+    """Return the template of the locale, else of its language, else zh-CN."""
+    if locale:
+        for wanted in (locale, locale.split("-")[0]):
+            if wanted in settings.templates:
+                return settings.templates[wanted]
+    return settings.templates["zh-CN"]

@@ -1,0 +1,1 @@
+"""The Celery application, the process launcher and the command line."""
