@@ -88,6 +88,13 @@ class Snapshot(Generic[T]):
                 _listener.ensure_running()
 
 
+def forget_all() -> None:
+    """Drop every snapshot this process holds; the next use loads it again. For tests, which empty tables behind its back."""
+    for snapshots in _registered.values():
+        for snapshot in snapshots:
+            snapshot._value = None
+
+
 class _Listener:
     def __init__(self) -> None:
         self.listening = False

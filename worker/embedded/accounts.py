@@ -1,0 +1,96 @@
+"""The account PostgreSQL runs under: it refuses root, so root hands it to an unprivileged one."""
+
+import os
+import pwd
+import re
+from pathlib import Path
+
+from worker.embedded.errors import EmbeddedServerError
+from worker.processes import Account
+
+CAP_DAC_OVERRIDE = 1
+CAP_DAC_READ_SEARCH = 2
+_UNPRIVILEGED = ("nobody", "daemon")
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def postgres_account(cluster: Path, needed: list[Path]) -> Account | None:
+    """Return the account for a cluster directory, None for our own. `needed` are the paths it must reach.
+
+    Below a directory only root may enter (/root, say) it keeps the one capability that lets it pass; raises
+    EmbeddedServerError with a remedy where this process has none to give.
+    """
+    if not is_root():
+        _require_named_user()
+        return None
+    uid, gid = _owner(cluster) or _unprivileged()
+    blocked = next((path for path in needed for path in _blocked(path, uid, gid)), None)
+    return Account(uid, gid, None if blocked is None else _capability(blocked, uid))
+
+
+def _require_named_user() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise EmbeddedServerError(
+            f"PostgreSQL needs a named user, and uid {os.geteuid()} has no line in /etc/passwd: add one, "
+            "run as a named user or root, or set ANMEI_DATABASE_URL"
+        ) from None
+
+
+def _owner(cluster: Path) -> tuple[int, int] | None:
+    try:
+        status = cluster.stat()
+    except FileNotFoundError:
+        return None
+    return (status.st_uid, status.st_gid) if status.st_uid != 0 else None
+
+
+def _unprivileged() -> tuple[int, int]:
+    for name in _UNPRIVILEGED:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return entry.pw_uid, entry.pw_gid
+    raise EmbeddedServerError(
+        "PostgreSQL refuses to run as root and there is no account `nobody` to run it under: "
+        "create one, start as an ordinary user, or set ANMEI_DATABASE_URL"
+    )
+
+
+def _blocked(path: Path, uid: int, gid: int) -> list[Path]:
+    """Return the directories on the way to the path that the account may not pass."""
+    blocked = []
+    for directory in path.resolve().parents:
+        status = directory.stat()
+        bit = 0o100 if status.st_uid == uid else 0o010 if status.st_gid == gid else 0o001
+        if not status.st_mode & bit:
+            blocked.append(directory)
+    return blocked
+
+
+def _capability(blocked: Path, uid: int) -> int:
+    """Return the least capability we hold that passes closed directories: reading, else (in containers) overriding."""
+    held = _held_capabilities()
+    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
+        if held & 1 << capability:
+            return capability
+    name = pwd.getpwuid(uid).pw_name
+    raise EmbeddedServerError(
+        f"PostgreSQL refuses to run as root and its account {name} may not pass {blocked}: "
+        "choose a data directory elsewhere (ANMEI_DATA_DIR=/var/lib/anmei, say), allow passing it (chmod o+x), "
+        "start as an ordinary user, or set ANMEI_DATABASE_URL"
+    )
+
+
+def _held_capabilities() -> int:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except FileNotFoundError:
+        return 0
+    masks = [int(mask, 16) for mask in re.findall(r"^Cap(?:Prm|Bnd):\s*([0-9a-f]+)$", status, re.MULTILINE)]
+    return masks[0] & masks[1] if len(masks) == 2 else 0
