@@ -162,7 +162,7 @@ async def answer_run(sim: Simulator, app: App, run: Run) -> ASGIApp:
     await asyncio.shield(task)
     if run.error is not None and run.mode != "workflow":
         return Refused(run.error["status"], run.error["code"], run.error["message"]).response()
-    if run.outcome not in ("succeeded", "stopped"):
+    if run.outcome not in ("succeeded", "stopped", "failed"):
         return bad_gateway(504)
     return JSONResponse(events.blocking_reply(run))
 

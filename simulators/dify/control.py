@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from simulators.dify.app import Simulator
 from simulators.dify.faults import KINDS
-from simulators.dify.mcp_client import McpError
+from simulators.dify.mcp_sessions import McpError
 from simulators.dify.profiles import App, make_app
 
 
