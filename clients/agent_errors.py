@@ -1,0 +1,175 @@
+"""Every way an agent call fails, as our two errors with stable codes; foreign exceptions and bodies are mapped here."""
+
+import re
+from enum import StrEnum
+
+import httpx
+from pydantic import SecretStr
+
+from core.errors import AgentPermanentError, AgentTransientError
+
+AgentError = AgentTransientError | AgentPermanentError
+
+# Longer texts of a provider say no more, and an operator's page has to show them.
+_SHOWN_CHARACTERS = 300
+_KEY_LIKE = re.compile(r"(?i)\b(bearer\s+\S+|(?:app|sk|mcp_key|key)[-_][A-Za-z0-9*_\-.]{6,})")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+")
+
+
+class AgentCode(StrEnum):
+    """Stable codes of agent failures."""
+
+    # Transient: the same call may succeed later.
+    TIMEOUT = "AGENT_TIMEOUT"
+    UNREACHABLE = "AGENT_UNREACHABLE"
+    CONNECTION_LOST = "AGENT_CONNECTION_LOST"
+    POOL_EXHAUSTED = "AGENT_POOL_EXHAUSTED"
+    UNAVAILABLE = "AGENT_UNAVAILABLE"
+    BUSY = "AGENT_BUSY"
+    BAD_RESPONSE = "AGENT_BAD_RESPONSE"
+    NO_TERMINAL_EVENT = "AGENT_NO_TERMINAL_EVENT"
+    EMPTY_ANSWER = "AGENT_EMPTY_ANSWER"
+    COMPLETION_ERROR = "AGENT_COMPLETION_ERROR"
+    RUN_FAILED = "AGENT_RUN_FAILED"
+    RUN_STOPPED = "AGENT_RUN_STOPPED"
+    INTERRUPTED = "AGENT_INTERRUPTED"
+    # Permanent: somebody must change something first.
+    BAD_KEY = "AGENT_BAD_KEY"
+    FORBIDDEN = "AGENT_FORBIDDEN"
+    NOT_FOUND = "AGENT_NOT_FOUND"
+    BAD_REQUEST = "AGENT_BAD_REQUEST"
+    MISCONFIGURED = "AGENT_MISCONFIGURED"
+    QUOTA = "AGENT_QUOTA"
+    BAD_URL = "AGENT_BAD_URL"
+    REDIRECTED = "AGENT_REDIRECTED"
+    RESPONSE_TOO_LARGE = "AGENT_RESPONSE_TOO_LARGE"
+    CONTENT_FILTERED = "AGENT_CONTENT_FILTERED"
+    UNSUPPORTED = "AGENT_UNSUPPORTED"
+    CLIENT_FAULT = "AGENT_CLIENT_FAULT"
+
+
+TRANSIENT_CODES = frozenset(
+    {
+        AgentCode.TIMEOUT,
+        AgentCode.UNREACHABLE,
+        AgentCode.CONNECTION_LOST,
+        AgentCode.POOL_EXHAUSTED,
+        AgentCode.UNAVAILABLE,
+        AgentCode.BUSY,
+        AgentCode.BAD_RESPONSE,
+        AgentCode.NO_TERMINAL_EVENT,
+        AgentCode.EMPTY_ANSWER,
+        AgentCode.COMPLETION_ERROR,
+        AgentCode.RUN_FAILED,
+        AgentCode.RUN_STOPPED,
+        AgentCode.INTERRUPTED,
+    }
+)
+# May be lasting although they look transient, and each retry is a paid run: the caller repeats these at most twice.
+BOUNDED_RETRY_CODES = frozenset({AgentCode.COMPLETION_ERROR, AgentCode.RUN_FAILED, AgentCode.EMPTY_ANSWER})
+MAX_BOUNDED_RETRIES = 2
+
+# Dify's codes, before the stream and in it. What is not listed is judged by its HTTP status.
+_DIFY_CODES = {
+    "unauthorized": AgentCode.BAD_KEY,
+    "forbidden": AgentCode.FORBIDDEN,
+    "not_found": AgentCode.NOT_FOUND,
+    "invalid_param": AgentCode.BAD_REQUEST,
+    "bad_request": AgentCode.BAD_REQUEST,
+    "unsupported_media_type": AgentCode.BAD_REQUEST,
+    "conversation_completed": AgentCode.BAD_REQUEST,
+    "app_unavailable": AgentCode.MISCONFIGURED,
+    "not_chat_app": AgentCode.MISCONFIGURED,
+    "not_workflow_app": AgentCode.MISCONFIGURED,
+    "agent_not_published": AgentCode.MISCONFIGURED,
+    "provider_not_initialize": AgentCode.MISCONFIGURED,
+    "model_currently_not_support": AgentCode.MISCONFIGURED,
+    "provider_quota_exceeded": AgentCode.QUOTA,
+    "rate_limit_error": AgentCode.QUOTA,
+    "too_many_requests": AgentCode.BUSY,
+    "completion_request_error": AgentCode.COMPLETION_ERROR,
+    "internal_server_error": AgentCode.UNAVAILABLE,
+    # OpenAI's words.
+    "invalid_api_key": AgentCode.BAD_KEY,
+    "insufficient_quota": AgentCode.QUOTA,
+    "rate_limit_exceeded": AgentCode.BUSY,
+    "model_not_found": AgentCode.MISCONFIGURED,
+    "content_filter": AgentCode.CONTENT_FILTERED,
+}
+
+
+def agent_error(code: AgentCode, message: str) -> AgentError:
+    """Build the error of this code, transient or permanent as the code says."""
+    kind = AgentTransientError if code in TRANSIENT_CODES else AgentPermanentError
+    return kind(message, code=str(code))
+
+
+def refused(status: int, code: str, message: str, key: SecretStr) -> AgentError:
+    """Map a provider's refusal: its HTTP status (or an event's `status`), its code and its text."""
+    return agent_error(
+        _code_of(status, code, message), f"the agent answered {status} {shown(code, key)}: {shown(message, key)}"
+    )
+
+
+def _code_of(status: int, code: str, message: str) -> AgentCode:
+    # Dify documents 429 too_many_requests for its concurrency limit, but answers 400 invalid_param with this text.
+    if status == 400 and message.lower().startswith("too many requests"):
+        return AgentCode.BUSY
+    if code in _DIFY_CODES:
+        return _DIFY_CODES[code]
+    by_status = {
+        401: AgentCode.BAD_KEY,
+        402: AgentCode.QUOTA,
+        403: AgentCode.FORBIDDEN,
+        404: AgentCode.NOT_FOUND,
+        408: AgentCode.UNAVAILABLE,
+        425: AgentCode.UNAVAILABLE,
+        429: AgentCode.BUSY,
+    }
+    if status in by_status:
+        return by_status[status]
+    if 300 <= status < 400:
+        return AgentCode.REDIRECTED
+    if 400 <= status < 500:
+        return AgentCode.BAD_REQUEST
+    return AgentCode.UNAVAILABLE
+
+
+def shown(text: str, key: SecretStr) -> str:
+    """Return a provider's text fit for an operator: one line, bounded, no control characters, nothing like a key."""
+    value = key.get_secret_value()
+    if value:
+        text = text.replace(value, "***")
+    return _KEY_LIKE.sub("***", _UNPRINTABLE.sub(" ", text))[:_SHOWN_CHARACTERS].strip()
+
+
+def from_transport(error: BaseException) -> AgentError:
+    """Map what httpx and the sockets below it raise. The foreign text is left out: it may quote a header or a URL."""
+    return agent_error(_transport_code(error), f"the agent could not be called: {type(error).__name__}")
+
+
+def _transport_code(error: BaseException) -> AgentCode:
+    match error:
+        case httpx.ConnectTimeout() | httpx.ConnectError():
+            return AgentCode.UNREACHABLE
+        case httpx.PoolTimeout():
+            return AgentCode.POOL_EXHAUSTED
+        case httpx.TimeoutException() | TimeoutError():
+            return AgentCode.TIMEOUT
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
+            return AgentCode.BAD_URL
+        case httpx.TooManyRedirects():
+            return AgentCode.REDIRECTED
+        case httpx.LocalProtocolError():
+            # Our own request is malformed, most often by a key or an address that holds a forbidden character.
+            return AgentCode.BAD_REQUEST
+        case httpx.ProxyError():
+            return AgentCode.UNREACHABLE
+        case httpx.DecodingError():
+            return AgentCode.BAD_RESPONSE
+        case httpx.TransportError() | OSError():
+            return AgentCode.CONNECTION_LOST
+        case httpx.HTTPStatusError():
+            return _code_of(error.response.status_code, "", "")
+        case _:
+            return AgentCode.CLIENT_FAULT

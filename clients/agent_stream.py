@@ -1,0 +1,214 @@
+"""One streamed run, whatever the provider: its deadline, its end, and what happens when we give it up."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import httpx
+from pydantic import SecretStr
+
+from clients.agent_errors import AgentCode, AgentError, agent_error, from_transport, shown
+from clients.agent_loop import AgentLoop
+from clients.agent_types import AgentAnswer, Draft
+from clients.delta_relay import DeltaRelay
+from clients.sse import SseEvent, SseParser, SseTooLargeError
+from core import log_events
+from core.errors import AgentPermanentError, AgentTransientError
+from core.logging import get_logger
+
+MAX_RESPONSE_BYTES = 4 << 20
+MAX_ERROR_BYTES = 64 << 10
+# After the last event the body's end follows at once; waiting for it lets the connection be used again.
+DRAIN_SECONDS = 1.0
+# A run that was given up before it told its id is listened to this long, so that it can be stopped.
+NAME_SECONDS = 10.0
+STOP_SECONDS = 5.0
+STOP_TRIES = 2
+
+log = get_logger(__name__)
+
+
+class Transcript(Protocol):
+    """What a provider's events add up to. Pure: no network, no clock."""
+
+    task_id: str | None
+    # Whether any text has come, shown or held back.
+    speaking: bool
+
+    def take(self, event: SseEvent) -> str:
+        """Account for one event and return the piece of text that may be shown at once, often none."""
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the terminal event was seen, so that nothing that follows matters."""
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the run has ended at the provider, well or not, so that there is nothing to stop."""
+
+    def draft(self) -> Draft:
+        """Return the final text and its figures; raise the error the run ended with."""
+
+
+@dataclass(slots=True)
+class StreamCall:
+    """A run about to be asked for. `refuse` maps an error response; `stop` ends a run at the provider by its id."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    key: SecretStr
+    transcript: Transcript
+    refuse: Callable[[int, bytes], AgentError]
+    stop: Callable[[str], Awaitable[None]] | None = None
+    named: asyncio.Event = field(default_factory=asyncio.Event)
+    first_token_at: float | None = None
+
+
+async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: DeltaRelay | None) -> AgentAnswer:
+    """Return the run's answer within the timeout. On timeout, cancellation or a broken stream the run is stopped, too."""
+    started = time.monotonic()
+    reader = asyncio.create_task(_read(loop, call, relay))
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            # Shielded: a run that has not told its id yet must be read on, or it could not be stopped.
+            await asyncio.shield(reader)
+    except TimeoutError:
+        _give_up(loop, call, reader, relay)
+        message = f"the agent did not finish within {timeout_seconds:g} s"
+        raise agent_error(AgentCode.TIMEOUT, message) from None
+    except asyncio.CancelledError:
+        _give_up(loop, call, reader, relay)
+        raise
+    except (AgentTransientError, AgentPermanentError):
+        _give_up(loop, call, reader, relay)
+        raise
+    draft = call.transcript.draft()
+    latency_ms = _ms(time.monotonic() - started)
+    if relay is not None:
+        await relay.finish()
+    return AgentAnswer(
+        text=draft.text,
+        task_id=call.transcript.task_id,
+        message_id=draft.message_id,
+        conversation_id=draft.conversation_id,
+        usage=draft.usage,
+        first_token_ms=None if call.first_token_at is None else _ms(call.first_token_at - started),
+        latency_ms=latency_ms,
+        tools=draft.tools,
+    )
+
+
+async def _read(loop: AgentLoop, call: StreamCall, relay: DeltaRelay | None) -> None:
+    """Read events until the terminal one; raise our errors only."""
+    request = loop.http.build_request("POST", call.url, content=call.body, headers=dict(call.headers))
+    try:
+        response = await loop.http.send(request, stream=True)
+        try:
+            if response.status_code != 200:
+                raise call.refuse(response.status_code, await _read_bounded(response, MAX_ERROR_BYTES))
+            _require_events(response, call.key)
+            await _read_events(response, call, relay)
+        except BaseException:
+            await response.aclose()
+            raise
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+        raise from_transport(error) from None
+    except SseTooLargeError:
+        raise agent_error(AgentCode.RESPONSE_TOO_LARGE, "the agent sent an event larger than allowed") from None
+    loop.spawn(_drain(response))
+
+
+async def _read_events(response: httpx.Response, call: StreamCall, relay: DeltaRelay | None) -> None:
+    parser, transcript, received = SseParser(), call.transcript, 0
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        if received > MAX_RESPONSE_BYTES:
+            raise agent_error(AgentCode.RESPONSE_TOO_LARGE, f"the agent sent more than {MAX_RESPONSE_BYTES} bytes")
+        for event in parser.feed(chunk):
+            _take(call, relay, event)
+        if transcript.finished:
+            return
+    for event in parser.close():
+        _take(call, relay, event)
+
+
+def _take(call: StreamCall, relay: DeltaRelay | None, event: SseEvent) -> None:
+    piece = call.transcript.take(event)
+    if call.transcript.task_id is not None:
+        call.named.set()
+    if call.first_token_at is None and call.transcript.speaking:
+        call.first_token_at = time.monotonic()
+    if piece and relay is not None:
+        relay.push(piece)
+
+
+def _require_events(response: httpx.Response, key: SecretStr) -> None:
+    """Refuse a 200 that is no event stream: a proxy's page, or a compressed body whose size we could not bound."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream":
+        raise agent_error(AgentCode.BAD_RESPONSE, f"the agent answered with {shown(kind, key) or 'no content type'}")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise agent_error(AgentCode.BAD_RESPONSE, "the agent answered with an encoding we did not ask for")
+
+
+async def _read_bounded(response: httpx.Response, limit: int) -> bytes:
+    body = b""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > limit:
+            return body[:limit]
+    return body
+
+
+async def _drain(response: httpx.Response) -> None:
+    """Read to the body's end, so that the connection goes back to the pool; close it when that takes long or much."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await _read_bounded(response, MAX_ERROR_BYTES)
+    except (TimeoutError, httpx.HTTPError, httpx.StreamError, OSError):
+        # The answer is complete; only this connection is not worth keeping.
+        pass
+    finally:
+        await response.aclose()
+
+
+def _give_up(loop: AgentLoop, call: StreamCall, reader: "asyncio.Task[None]", relay: DeltaRelay | None) -> None:
+    if relay is not None:
+        relay.close()
+    loop.spawn(_abandon(call, reader))
+
+
+async def _abandon(call: StreamCall, reader: "asyncio.Task[None]") -> None:
+    """End a run nobody waits for. Hanging up alone does not: the run would go on, spend tokens and call our tools."""
+    if call.stop is not None and not call.named.is_set() and not reader.done():
+        naming = asyncio.create_task(call.named.wait())
+        await asyncio.wait({naming, reader}, timeout=NAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        naming.cancel()
+    reader.cancel()
+    # Waited for, not awaited: the reader's own failure was already reported, or nobody asks for it any more.
+    await asyncio.wait({reader})
+    if not reader.cancelled():
+        reader.exception()
+    task_id = call.transcript.task_id
+    if call.stop is None or task_id is None or call.transcript.over:
+        return
+    await _stop(call.stop, task_id)
+
+
+async def _stop(stop: Callable[[str], Awaitable[None]], task_id: str) -> None:
+    for attempt in range(1, STOP_TRIES + 1):
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await stop(task_id)
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            log.warning(log_events.AGENT_STOP_FAILED, task_id=task_id, attempt=attempt, error=type(error).__name__)
+        else:
+            log.info(log_events.AGENT_STOPPED, task_id=task_id)
+            return
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

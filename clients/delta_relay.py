@@ -1,0 +1,104 @@
+"""Hands a streamed answer's pieces to a callback without ever letting the callback hold up the event loop."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from core import log_events
+from core.logging import get_logger
+
+# How long a finished answer waits for its last pieces to be handed over; the stored message says the same.
+FLUSH_SECONDS = 0.2
+
+log = get_logger(__name__)
+
+
+class DeltaThread:
+    """One daemon thread a process for all callbacks: an executor's threads would hold up the process's end."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run the work after what was submitted before; from one thread only."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="agent-deltas", daemon=True)
+            self._thread.start()
+        self._queue.put(work)
+
+    def close(self) -> None:
+        """End the thread once it has done what was submitted; does not wait."""
+        self._queue.put(None)
+
+    def _serve(self) -> None:
+        while (work := self._queue.get()) is not None:
+            work()
+
+
+class DeltaRelay:
+    """One call's pieces, in order, on the delta thread; pieces that arrive while the callback is busy are joined.
+
+    A callback that raises gets no further pieces: a broken preview must not cost the answer.
+    """
+
+    def __init__(self, on_delta: Callable[[str], None], thread: DeltaThread) -> None:
+        self._on_delta = on_delta
+        self._thread = thread
+        self._lock = threading.Lock()
+        self._waiting: list[str] = []
+        self._scheduled = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._loop = asyncio.get_running_loop()
+
+    def push(self, text: str) -> None:
+        """Queue a piece; from the event loop only."""
+        with self._lock:
+            if self._closed or not text:
+                return
+            self._waiting.append(text)
+            if self._scheduled:
+                return
+            self._scheduled = True
+        self._idle.clear()
+        self._thread.submit(self._deliver)
+
+    def close(self) -> None:
+        """Hand over nothing more."""
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
+
+    async def finish(self) -> None:
+        """Wait, briefly, until the pieces so far are handed over; then close."""
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning(log_events.AGENT_DELTA_LATE)
+        self.close()
+
+    def _deliver(self) -> None:
+        while True:
+            with self._lock:
+                text = "".join(self._waiting)
+                self._waiting.clear()
+                if not text:
+                    self._scheduled = False
+                    break
+            try:
+                self._on_delta(text)
+            except Exception as error:  # noqa: BLE001 - the callback is foreign code; its failure is recorded, the answer goes on
+                log.warning(log_events.AGENT_DELTA_FAILED, error=type(error).__name__)
+                self.close()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._set_idle)
+
+    def _set_idle(self) -> None:
+        with self._lock:
+            idle = not self._scheduled
+        if idle:
+            self._idle.set()
