@@ -15,23 +15,39 @@ from models.journeys import (
     StepName,
     StepStatus,
 )
+from models.mcp import CallLog, CallOutcome, CallTotal, HandlerKind, Tool, ToolGroup
 from models.notifications import Channel, Notification, NotificationStatus
 from models.settings import AuditEntry, SettingsVersion, WebhookReceipt, WebhookSecret
+from models.treatments import (
+    Appointment,
+    AppointmentStatus,
+    ConsultationRecord,
+    TreatmentPlan,
+    TreatmentProject,
+    TreatmentRecord,
+)
 from models.users import Consultant, ConsultantConnection, PushChannel, User
 
 __all__ = [
     "Agent",
     "AgentCall",
+    "Appointment",
+    "AppointmentStatus",
     "AttemptOutcome",
     "AuditEntry",
     "Base",
+    "CallLog",
+    "CallOutcome",
     "CallStatus",
+    "CallTotal",
     "Channel",
     "Consultant",
     "ConsultantConnection",
+    "ConsultationRecord",
     "Conversation",
     "DeadLetter",
     "DeadLetterStatus",
+    "HandlerKind",
     "Journey",
     "JourneyKind",
     "JourneyStatus",
@@ -45,6 +61,11 @@ __all__ = [
     "StepAttempt",
     "StepName",
     "StepStatus",
+    "Tool",
+    "ToolGroup",
+    "TreatmentPlan",
+    "TreatmentProject",
+    "TreatmentRecord",
     "User",
     "WebhookReceipt",
     "WebhookSecret",
