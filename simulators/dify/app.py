@@ -75,7 +75,12 @@ class Simulator:
         conversation_id = asked or (self.log.new_conversation(app.key, user) if app.mode in CHAT_MODES else "")
         faults = self.draw_faults(app, user)
         trace_id = request.headers.get("x-trace-id")
-        return Run(app.key, app.mode, user, inputs, query, response_mode, conversation_id, faults, trace_id)
+        run = Run(app.key, app.mode, user, inputs, query, response_mode, conversation_id, faults, trace_id)
+        # On unless switched off, for a new conversation: a second model call, for its title.
+        run.auto_generate_name = (
+            app.mode in CHAT_MODES and asked is None and body.get("auto_generate_name") is not False
+        )
+        return run
 
     def begin(self, app: App, run: Run) -> tuple[Channel, asyncio.Task[None]]:
         """Start the run in the background, where it outlives its caller."""

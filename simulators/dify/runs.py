@@ -55,6 +55,7 @@ class Run:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     feedback: dict[str, Any] | None = None
+    auto_generate_name: bool = False
     stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -66,6 +67,7 @@ class Run:
         plain = (
             "app_key", "mode", "user", "inputs", "query", "response_mode", "conversation_id", "trace_id", "task_id",
             "message_id", "outcome", "error", "answer", "hung_up", "stopped", "prompt_tokens", "completion_tokens", "feedback",
+            "auto_generate_name",
         )  # fmt: skip
         shown: dict[str, Any] = {name: getattr(self, name) for name in plain}
         shown["faults"] = sorted(self.faults)
@@ -109,6 +111,7 @@ class RunLog:
         self.runs.append(run)
         self.open[run.task_id] = run
         self.counters["runs_total"] += 1
+        self.counters["titles_generated_total"] += run.auto_generate_name
 
     def refuse(self, run: Run, outcome: str) -> None:
         """Record a request that never became a run."""
@@ -123,7 +126,9 @@ class RunLog:
 
     def finish(self, run: Run) -> None:
         run.finished_at = datetime.now(UTC)
-        self.open.pop(run.task_id, None)
+        if self.open.pop(run.task_id, None) is None:
+            # Started before a reset: its end belongs to nobody's figures.
+            return
         self.counters[f"outcome_{run.outcome}"] += 1
         self.counters["tokens_total"] += run.prompt_tokens + run.completion_tokens
         if run.hung_up:

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from simproc import MCP_KEY, THROWAWAY_MCP, Sim, running
+
+from tests.simulators.simproc import MCP_KEY, THROWAWAY_MCP, Sim, running
 
 APPS = ("agent", "new-agent", "chatflow", "workflow", "completion", "chat")
+
+
+@pytest.fixture(autouse=True)
+def _empty_servers() -> None:
+    """Nothing here touches the database or Redis, so there is nothing to empty."""
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 THROWAWAY_MCP = Path(__file__).with_name("throwaway_mcp.py")
@@ -38,15 +38,6 @@ def running(*command: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
-
-
-def eventually(read: Callable[[], Any], wanted: Callable[[Any], bool], *, seconds: float = 5.0) -> Any:
-    """Poll until the value is as wanted and return it; fails with the last value seen."""
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not wanted(value := read()):
-        assert time.monotonic() < deadline, f"not within {seconds} s; last seen: {value!r}"
-        pause.wait(0.02)
-    return value
 
 
 @dataclass
@@ -88,8 +79,7 @@ class Sim:
 
     def finished_run(self) -> dict[str, Any]:
         """The newest run, once it has ended."""
-        run: dict[str, Any] = eventually(lambda: self.runs()[-1], lambda run: run["finished_at"] is not None)
-        return run
+        return wait_until(lambda: next((run for run in self.runs()[-1:] if run["finished_at"] is not None), {}))
 
 
 def events_of(text: str) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """The healthy path: framing of every kind of app, personal facts only through MCP, keys and refusals."""
 
 import json
+from typing import Any
 
 import pytest
-from simproc import MCP_KEY, Sim, answer_in, events_of, eventually
+
+from tests.simulators.simproc import MCP_KEY, Sim, answer_in, events_of
+from tests.support.waiting import wait_until
 
 
 def test_agent_stream_is_framed_as_dify_frames_it(sim: Sim) -> None:
@@ -90,6 +93,12 @@ def test_the_mcp_session_is_dify_s_on_the_wire(sim: Sim, mcp_url: str) -> None:
     assert all("mcp-protocol-version" not in r["headers"] for r in seen)
 
 
+def deleted_session(sim: Sim, url: str) -> list[dict[str, Any]]:
+    """All requests of a session, once its DELETE has come; none before."""
+    seen: list[dict[str, Any]] = sim.http.get(url + "/seen").json()
+    return seen if any(request["method"] == "DELETE" for request in seen) else []
+
+
 def test_with_a_session_id_it_opens_a_stream_beside_and_deletes_the_session(
     sim: Sim, stateful_mcp_url: str, mcp_url: str
 ) -> None:
@@ -98,10 +107,7 @@ def test_with_a_session_id_it_opens_a_stream_beside_and_deletes_the_session(
     try:
         sim.http.delete(stateful_mcp_url + "/seen")
         assert "小美" in answer_in(sim.chat())
-        seen = eventually(
-            lambda: sim.http.get(stateful_mcp_url + "/seen").json(),
-            lambda seen: any(r["method"] == "DELETE" for r in seen),
-        )
+        seen = wait_until(lambda: deleted_session(sim, stateful_mcp_url))
         assert sorted(r["method"] for r in seen) == ["DELETE", "GET", "POST", "POST", "POST"]
         assert len({r["headers"].get("mcp-session-id") for r in seen[1:]}) == 1
     finally:
@@ -168,9 +174,7 @@ def test_a_body_that_is_not_json_is_refused(sim: Sim) -> None:
         ({"conversation_id": "0198f000-0000-7000-8000-000000000009"}, 404, "not_found"),
     ],
 )
-def test_wrong_parameters_are_refused_before_any_run(
-    sim: Sim, changes: dict[str, object], status: int, code: str
-) -> None:
+def test_wrong_parameters_are_refused_before_any_run(sim: Sim, changes: dict[str, Any], status: int, code: str) -> None:
     refused = sim.post("/v1/chat-messages", sim.body(**changes))
     assert (refused.status_code, refused.json()["code"], refused.json()["status"]) == (status, code, status)
     assert sim.runs() == []
@@ -263,6 +267,13 @@ def test_an_app_can_be_added_and_switched_off_from_outside(sim: Sim) -> None:
     sim.http.post(sim.url + "/__sim__/apps", json=spec | {"enabled": False})
     refused = sim.get("/v1/info", "app-late")
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+
+
+def test_a_title_costs_a_second_model_call_unless_it_is_declined(sim: Sim) -> None:
+    sim.chat()
+    sim.chat(auto_generate_name=False)
+    assert [run["auto_generate_name"] for run in sim.runs()] == [True, False]
+    assert sim.http.get(sim.url + "/__sim__/stats").json()["titles_generated_total"] == 1
 
 
 def test_health_and_stats_answer(sim: Sim) -> None:

@@ -1,0 +1,1 @@
+"""The simulators, each driven as the process it is."""
