@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +96,16 @@ def _create_secret_key(path: Path) -> SecretStr:
     with os.fdopen(descriptor, "w") as file:
         file.write(key)
     return SecretStr(key)
+
+
+def child_environment(values: Mapping[str, object]) -> dict[str, str]:
+    """Return the environment of a child process: ours, with these variables set; None takes one out."""
+    environment = dict(os.environ)
+    for name, value in values.items():
+        environment.pop(name, None)
+        if value is not None:
+            environment[name] = str(value)
+    return environment
 
 
 @lru_cache(maxsize=1)

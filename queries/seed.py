@@ -1,0 +1,36 @@
+"""Reads and the lock of seeding."""
+
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models import Agent, Consultant, PushChannel, User
+
+# Any constant does; it must only be ours.
+SEED_LOCK = 7_300_002
+
+
+def lock_seed(session: Session) -> None:
+    """Wait for other seeding processes, and hold them off until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(SEED_LOCK)))
+
+
+def find_login(session: Session, username: str) -> User | None:
+    """Return who signs in with this name."""
+    return session.scalars(select(User).where(User.username == username, User.password_hash.is_not(None))).one_or_none()
+
+
+def find_agent(session: Session, name: str) -> Agent | None:
+    return session.scalars(select(Agent).where(Agent.name == name)).one_or_none()
+
+
+def find_consultant(session: Session, user_id: UUID) -> Consultant | None:
+    return session.scalars(select(Consultant).where(Consultant.user_id == user_id)).one_or_none()
+
+
+def find_push_channel(session: Session, consultant_id: UUID) -> PushChannel | None:
+    """Return the consultant's first push channel."""
+    return session.scalars(
+        select(PushChannel).where(PushChannel.consultant_id == consultant_id).order_by(PushChannel.position).limit(1)
+    ).first()

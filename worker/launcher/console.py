@@ -1,0 +1,66 @@
+"""What a person at the console sees: one line after the other, each with the process it came from."""
+
+import sys
+from collections.abc import Iterable
+from typing import IO, Protocol
+
+# Told apart at a glance; the launcher's own lines are bold.
+_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_LABEL_WIDTH = 15
+LAUNCHER = "anmei"
+
+
+class Console(Protocol):
+    """Where the launcher and its children write."""
+
+    def say(self, text: str) -> None:
+        """Show a line of the launcher's own."""
+
+    def child_line(self, label: str, line: str) -> None:
+        """Show a line of a child."""
+
+    def block(self, lines: Iterable[str]) -> None:
+        """Show lines as they are."""
+
+
+class PrefixedConsole:
+    """Lines with a label in front; coloured on a terminal only. JSON lines pass as they are when logs are JSON."""
+
+    def __init__(self, stream: IO[str] | None = None, *, json_logs: bool = False) -> None:
+        self._stream = stream or sys.stdout
+        self._coloured = self._stream.isatty()
+        self._json_logs = json_logs
+        self._colours: dict[str, int] = {}
+
+    def say(self, text: str) -> None:
+        for line in text.splitlines():
+            self._write(LAUNCHER, line)
+
+    def child_line(self, label: str, line: str) -> None:
+        if self._json_logs and line.startswith("{"):
+            self._print(line)
+        else:
+            self._write(label, line)
+
+    def block(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._print(line)
+
+    def _write(self, label: str, line: str) -> None:
+        prefix = f"{label:<{_LABEL_WIDTH}} | "
+        if self._coloured:
+            prefix = f"\x1b[{self._colour(label)}m{prefix}\x1b[0m"
+        self._print(prefix + line)
+
+    def _colour(self, label: str) -> int:
+        if label == LAUNCHER:
+            return 1
+        return self._colours.setdefault(label, _COLOURS[len(self._colours) % len(_COLOURS)])
+
+    def _print(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            # Whoever read our output has left (`anmei up | head`); the stack does not depend on being watched.
+            self._stream = open("/dev/null", "w")  # noqa: SIM115 - lives as long as the process
