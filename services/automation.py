@@ -1,6 +1,7 @@
 """The automation's settings: their types and defaults, and how every process reads and changes them."""
 
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
@@ -22,6 +23,19 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class WelcomeStrategy(StrEnum):
+    AGENT_THEN_TEMPLATE = "agent_then_template"
+    AGENT_ONLY = "agent_only"
+    TEMPLATE_ONLY = "template_only"
+
+
+class LateAnswer(StrEnum):
+    """What becomes of an agent's answer after the template went out."""
+
+    APPEND = "append"
+    DROP = "drop"
+
+
 class RetryPolicy(_Part):
     """How often and after which delays a failed step is tried again; the last delay serves any further retry."""
 
@@ -29,23 +43,6 @@ class RetryPolicy(_Part):
     delays_seconds: Annotated[tuple[Annotated[float, Field(ge=0, le=86_400)], ...], Field(min_length=1)] = (5, 15, 60)
     # Up to this share is added to a delay, never taken away: nothing is retried faster than its policy says.
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
-
-
-class WelcomeSettings(_Part):
-    strategy: Literal["agent_then_template", "agent_only", "template_only"] = "agent_then_template"
-    welcome_deadline_ms: Annotated[int, Field(ge=200, le=60_000)] = 3000
-    late_answer: Literal["append", "drop"] = "append"
-    # By locale; a customer's exact locale first, then its language, then zh-CN.
-    templates: dict[str, Annotated[str, Field(min_length=1, max_length=2000)]] = Field(
-        default_factory=lambda: {"zh-CN": DEFAULT_TEMPLATE_ZH, "en": DEFAULT_TEMPLATE_EN}
-    )
-
-    @field_validator("templates")
-    @classmethod
-    def _has_default(cls, templates: dict[str, str]) -> dict[str, str]:
-        if "zh-CN" not in templates:
-            raise ValueError("a template for zh-CN is needed: it serves every locale without one of its own")
-        return templates
 
 
 class ConversationSettings(_Part):
@@ -71,11 +68,25 @@ class AutomationSettings(_Part):
     """Everything an administrator may change about the registration automation."""
 
     enabled: bool = True
-    intake: IntakeSettings = IntakeSettings()
+    welcome_strategy: WelcomeStrategy = WelcomeStrategy.AGENT_THEN_TEMPLATE
+    # Counted from acceptance; by then the customer has a greeting, whoever wrote it.
+    welcome_deadline_ms: Annotated[int, Field(ge=500, le=60_000)] = 3000
+    late_answer: LateAnswer = LateAnswer.APPEND
+    # By locale; a customer's exact locale first, then its language, then zh-CN.
+    templates: dict[str, Annotated[str, Field(min_length=1, max_length=2000)]] = Field(
+        default_factory=lambda: {"zh-CN": DEFAULT_TEMPLATE_ZH, "en": DEFAULT_TEMPLATE_EN}
+    )
     retry: RetryPolicy = RetryPolicy()
-    welcome: WelcomeSettings = WelcomeSettings()
     conversation: ConversationSettings = ConversationSettings()
     notification: NotificationSettings = NotificationSettings()
+    intake: IntakeSettings = IntakeSettings()
+
+    @field_validator("templates")
+    @classmethod
+    def _has_default(cls, templates: dict[str, str]) -> dict[str, str]:
+        if "zh-CN" not in templates:
+            raise ValueError("a template for zh-CN is needed: it serves every locale without one of its own")
+        return templates
 
 
 class VersionedSettings(_Part):
@@ -121,7 +132,7 @@ def change(values: dict[str, Any], *, actor: str, reason: str | None = None) -> 
     return VersionedSettings(version=version, values=settings)
 
 
-def template_for(locale: str | None, settings: WelcomeSettings) -> str:
+def template_for(locale: str | None, settings: AutomationSettings) -> str:
     """Return the template of the locale, else of its language, else zh-CN."""
     if locale:
         for wanted in (locale, locale.split("-")[0]):

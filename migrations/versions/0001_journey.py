@@ -17,6 +17,14 @@ BEGIN
     RETURN NULL;
 END $$
 """
+# UUIDv7 (RFC 9562) for rows that a set statement makes; PostgreSQL has its own from version 18 only. A version 4 UUID lends
+# its random digits and its variant; the time takes the first twelve digits, the version the thirteenth.
+UUID7 = """
+CREATE FUNCTION anmei_uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+            || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
+$$
+"""
 ANNOUNCED = {"settings_versions": "settings", "agents": "agents", "webhook_secrets": "webhook_secrets"}
 
 
@@ -417,6 +425,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("journey_id IS NOT NULL"),
     )
     op.execute(ANNOUNCE)
+    op.execute(UUID7)
     for table, name in ANNOUNCED.items():
         op.execute(
             f"CREATE TRIGGER {table}_announce AFTER INSERT OR UPDATE OR DELETE ON {table} "
@@ -474,4 +483,5 @@ def downgrade() -> None:
     op.drop_index("ix_audit_log_at", table_name="audit_log")
     op.drop_table("audit_log")
     op.drop_table("agents")
+    op.execute("DROP FUNCTION anmei_uuid7")
     op.execute("DROP FUNCTION anmei_announce")

@@ -1,0 +1,61 @@
+"""The webhook's hot path: registrations that come together are committed together, and published together afterwards."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+from api_hooks.grouping import Grouper
+from core import log_events
+from core.faults import fault_point
+from core.logging import get_logger
+from models import StepName
+from services import intake
+from services.intake import Acceptance, IntakeStatus, Submission
+from tasks.publish import publish_steps
+
+log = get_logger(__name__)
+
+# More in one statement no longer saves anything measurable, and makes the first of them wait for the last.
+COMMIT_AT_ONCE = 200
+PUBLISH_AT_ONCE = 500
+# With the broker away, hints pile up here to no use: beyond this many they are left to the sweep.
+PUBLISH_BACKLOG_MAX = 5000
+
+
+class Intake:
+    """One a process, living on its event loop."""
+
+    def __init__(self) -> None:
+        self._commits: Grouper[Submission, Acceptance] = Grouper(intake.accept, most=COMMIT_AT_ONCE)
+        self._hints: Grouper[UUID, None] = Grouper(_publish, most=PUBLISH_AT_ONCE)
+
+    async def accept(self, submission: Submission) -> Acceptance:
+        """Commit the registration and return what became of it; what happens next does not keep the caller waiting.
+
+        Raises DatabaseUnavailableError.
+        """
+        acceptance = await self._commits.submit(submission)
+        fault_point("before_publish_api")
+        if acceptance.status is IntakeStatus.ACCEPTED:
+            if len(self._hints) < PUBLISH_BACKLOG_MAX:
+                self._hints.enqueue(acceptance.journey_id).add_done_callback(_report)
+            else:
+                log.warning(log_events.PUBLISH_FAILED, what="backlog", journey_id=str(acceptance.journey_id))
+        return acceptance
+
+    async def drain(self) -> None:
+        """Wait until all that was accepted is committed and published; called at shutdown."""
+        await self._commits.drain()
+        await self._hints.drain()
+
+
+def _publish(journey_ids: Sequence[UUID]) -> list[None]:
+    publish_steps(StepName.CREATE_CONVERSATION, journey_ids)
+    return [None] * len(journey_ids)
+
+
+def _report(hint: "asyncio.Future[None]") -> None:
+    error = hint.exception()
+    if error is not None:
+        # The journey is committed, so the sweep takes it from here; the line says that something new went wrong.
+        log.error(log_events.PUBLISH_FAILED, what="intake", error=repr(error))

@@ -1,0 +1,54 @@
+"""The third step: the consultants are told that a customer waits."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from core import log_events
+from core.database import unit_of_work
+from core.faults import fault_point
+from core.logging import get_logger
+from models import Channel, StepName
+from queries import effects
+from queries.effects import Told
+from services import automation, journey_plan
+from services.steps.failing import alone_if_together_fails
+from services.steps.outcome import Outcome
+from services.worker_name import worker_name
+
+log = get_logger(__name__)
+
+OnTold = Callable[[Sequence[Told]], None]
+
+
+def notify_consultants(journey_ids: Sequence[UUID], *, on_told: OnTold) -> Outcome:
+    """Write the notifications of the journeys whose step is due, in one transaction; `on_told` then sends them.
+
+    Idempotent; locks the journeys. What could not be sent is found again by the sweep: the rows are the outbox.
+    """
+    return alone_if_together_fails(StepName.NOTIFY_CONSULTANTS, journey_ids, lambda ids: _notify(ids, on_told))
+
+
+def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
+    settings = automation.current().notification
+    with unit_of_work() as session:
+        told = effects.notify_consultants(
+            session,
+            journey_ids,
+            step=StepName.NOTIFY_CONSULTANTS,
+            enabled=settings.enabled,
+            title=settings.title,
+            message=settings.message,
+            push_title=settings.push_title,
+            push_body=settings.push_body,
+            worker=worker_name(),
+            sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
+        )
+        fault_point("before_commit")
+    fault_point("after_commit")
+    done = {one.journey_id for one in told}
+    for journey_id in done:
+        count = sum(1 for one in told if one.journey_id == journey_id and one.notification_id is not None)
+        by_push = any(one.channel == Channel.PUSH for one in told if one.journey_id == journey_id)
+        log.info(log_events.CONSULTANTS_NOTIFIED, journey_id=str(journey_id), count=count, by_push=by_push)
+    on_told([one for one in told if one.notification_id is not None])
+    return Outcome(done=done)

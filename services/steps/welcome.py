@@ -1,0 +1,309 @@
+"""The second step: the personal welcome, written by an agent, with the template there in time if the agent is not.
+
+One run serves the journeys of one message: their agent calls go on side by side without a thread each, whatever has
+come is finished together, and a lease is renewed while its call goes on.
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from uuid import UUID
+
+from clients import agents as agent_client
+from clients.agents import AgentAnswer, AgentRequest
+from core import log_events
+from core.database import unit_of_work
+from core.errors import AgentPermanentError, AnmeiError, DatabaseUnavailableError
+from core.faults import fault_point
+from core.ids import new_id
+from core.logging import get_logger
+from models import StepName
+from queries import agents as agent_queries
+from queries import effects
+from queries import steps as step_queries
+from queries.agents import CallBegun, CallEnded
+from queries.effects import Welcome
+from queries.steps import Claim
+from services import agents, automation, journey_plan, shutdown
+from services.agents import KnownAgent
+from services.automation import AutomationSettings, LateAnswer, WelcomeStrategy
+from services.greeting import OnReady, greet_with_template
+from services.persist import persist
+from services.steps.failing import is_retryable, next_retry_seconds, record_failures
+from services.steps.outcome import Outcome
+from services.worker_name import worker_name
+
+log = get_logger(__name__)
+STEP = StepName.GENERATE_WELCOME
+
+# The handle outlives the longest call of an attempt, and not much more.
+HANDLE_SECONDS = 600.0
+# How long calls may go on after the process was asked to stop; then they are handed back.
+STOP_GRACE_SECONDS = 4.0
+QUERY = "请为这位刚注册的客户写一段欢迎语。"
+
+
+def generate_welcome(journey_ids: Sequence[UUID], *, on_ready: OnReady) -> Outcome:
+    """Write the welcomes of the journeys whose step is due; takes a lease on each, so a second delivery finds nothing.
+
+    `on_ready` hears of journeys whose notification became due before this returns. Raises DatabaseUnavailableError.
+    """
+    token = new_id()
+    with unit_of_work() as session:
+        claims = step_queries.claim_steps(
+            session,
+            STEP,
+            journey_ids,
+            token=token,
+            worker=worker_name(),
+            lease_seconds=journey_plan.LEASE_SECONDS,
+            handle_seconds=HANDLE_SECONDS,
+        )
+    fault_point("after_claim")
+    return _Writing(claims, token, on_ready).run() if claims else Outcome()
+
+
+class _Writing:
+    """The calls of one run, from claim to finish."""
+
+    def __init__(self, claims: Sequence[Claim], token: UUID, on_ready: OnReady) -> None:
+        now = time.monotonic()
+        self._settings: AutomationSettings = automation.current()
+        self._claims = {claim.journey_id: claim for claim in claims}
+        self._token = token
+        self._on_ready = on_ready
+        self._outcome = Outcome()
+        self._candidates = {claim.journey_id: list(agents.enabled()) for claim in claims}
+        self._calls: dict[Future[AgentAnswer], tuple[UUID, UUID]] = {}
+        self._renew_at = now + journey_plan.LEASE_RENEW_SECONDS
+        self._stop_at: float | None = None
+        self._greet_at = {
+            claim.journey_id: now + (claim.greet_in_seconds or 0)
+            for claim in claims
+            if not claim.greeted and self._settings.welcome_strategy is not WelcomeStrategy.AGENT_ONLY
+        }
+
+    def run(self) -> Outcome:
+        if self._settings.welcome_strategy is WelcomeStrategy.TEMPLATE_ONLY:
+            self._finish(
+                [Welcome(one, self._template(one), "template", {"written_by": "template"}) for one in self._claims]
+            )
+            return self._outcome
+        self._ask(dict.fromkeys(self._claims))
+        while self._calls:
+            done, _ = wait(self._calls, timeout=self._next_wake_seconds(), return_when=FIRST_COMPLETED)
+            if done:
+                fault_point("after_call")
+                self._settle(done)
+            self._greet_overdue()
+            self._keep_leases()
+            self._obey_shutdown()
+        return self._outcome
+
+    def _ask(self, journeys: dict[UUID, AnmeiError | None]) -> None:
+        """Call the next candidate of each journey, recorded first; where none is left, its last error stands."""
+        chosen: dict[UUID, KnownAgent] = {}
+        exhausted: dict[UUID, Exception] = {}
+        for journey_id, error in journeys.items():
+            if self._candidates[journey_id]:
+                chosen[journey_id] = self._candidates[journey_id].pop(0)
+            else:
+                exhausted[journey_id] = error or AgentPermanentError("no agent is enabled", code="NO_AGENT")
+        calls = {journey_id: new_id() for journey_id in chosen}
+        if calls:
+            begun = [CallBegun(calls[one], one, self._claims[one].attempt, agent.id) for one, agent in chosen.items()]
+            persist(lambda: self._begin(begun))
+            fault_point("before_call")
+        for journey_id, agent in chosen.items():
+            future = agent_client.start(self._request(self._claims[journey_id], agent))
+            self._calls[future] = (journey_id, calls[journey_id])
+        if exhausted:
+            self._give_up(exhausted)
+
+    @staticmethod
+    def _begin(calls: Sequence[CallBegun]) -> None:
+        with unit_of_work() as session:
+            agent_queries.begin_calls(session, calls)
+
+    def _settle(self, done: Collection[Future[AgentAnswer]]) -> None:
+        """Finish what was answered, go on to the next candidate where it was not."""
+        answers: dict[UUID, AgentAnswer] = {}
+        errors: dict[UUID, AnmeiError | None] = {}
+        ended: list[CallEnded] = []
+        for future in done:
+            journey_id, call_id = self._calls.pop(future)
+            error = future.exception()
+            if error is None:
+                answer = future.result()
+                answers[journey_id] = answer
+                ended.append(CallEnded(call_id, None, None, answer.task_id, dict(answer.usage)))
+            elif isinstance(error, AnmeiError):
+                errors[journey_id] = error
+                ended.append(CallEnded(call_id, error.code, error.message, None, None))
+            else:
+                raise error
+        self._finish([self._welcome(one, answer) for one, answer in answers.items()], ended)
+        if errors:
+            self._ask(errors)
+
+    def _welcome(self, journey_id: UUID, answer: AgentAnswer) -> Welcome:
+        dropped = self._greeted(journey_id) and self._settings.late_answer is LateAnswer.DROP
+        result = {
+            "written_by": "agent",
+            "latency_ms": answer.latency_ms,
+            "tools": list(answer.tools),
+            "dropped": dropped,
+        }
+        return Welcome(journey_id, None if dropped else answer.text, "agent", result)
+
+    def _finish(self, welcomes: Sequence[Welcome], ended: Sequence[CallEnded] = ()) -> None:
+        """Write effects and steps together; the answers are kept and the write repeated while the database is away."""
+        if not welcomes and not ended:
+            return
+        stored = persist(lambda: self._store(welcomes, ended))
+        fault_point("after_commit")
+        for welcome in welcomes:
+            self._forget(welcome.journey_id)
+            if welcome.journey_id not in stored:
+                log.warning(log_events.LEASE_LOST, journey_id=str(welcome.journey_id), step=STEP)
+                continue
+            self._outcome.done.add(welcome.journey_id)
+            log.info(
+                log_events.WELCOME_GENERATED,
+                journey_id=str(welcome.journey_id),
+                message_id=str(stored[welcome.journey_id]),
+                written_by=welcome.source,
+            )
+        # The message's own successor follows when all its journeys are done; those that are done earlier need not wait.
+        if stored and self._calls:
+            self._on_ready(list(stored))
+
+    def _store(self, welcomes: Sequence[Welcome], ended: Sequence[CallEnded]) -> dict[UUID, UUID | None]:
+        stored: dict[UUID, UUID | None] = {}
+        with unit_of_work() as session:
+            if ended:
+                agent_queries.end_calls(session, ended)
+            if welcomes:
+                stored = effects.store_welcomes(
+                    session,
+                    welcomes,
+                    step=STEP,
+                    next_step=StepName.NOTIFY_CONSULTANTS,
+                    token=self._token,
+                    sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
+                )
+            fault_point("before_commit")
+        return stored
+
+    def _give_up(self, errors: dict[UUID, Exception]) -> None:
+        """No agent answered: greet with the template at once, and try again later where that may still be of use."""
+        retried, final = dict(errors), {}
+        if self._settings.welcome_strategy is WelcomeStrategy.AGENT_THEN_TEMPLATE:
+            self._greet(list(errors), reason="agent_failed")
+            final = {one: error for one, error in errors.items() if not self._worth_retrying(one, error)}
+            retried = {one: error for one, error in errors.items() if one not in final}
+        if final:
+            noted = [
+                (one, {"written_by": "template", "fallback": getattr(error, "code", "")})
+                for one, error in final.items()
+            ]
+            self._finish([Welcome(one, None, "template", result) for one, result in noted])
+        if retried:
+            self._outcome.add(persist(lambda: self._fail(retried)))
+            for journey_id in retried:
+                self._forget(journey_id)
+
+    def _worth_retrying(self, journey_id: UUID, error: Exception) -> bool:
+        left = next_retry_seconds(self._settings.retry, self._claims[journey_id].failures, chance=0)
+        return is_retryable(error) and left is not None and self._settings.late_answer is LateAnswer.APPEND
+
+    def _fail(self, errors: dict[UUID, Exception]) -> Outcome:
+        outcome = record_failures(STEP, errors, token=self._token, let_go=StepName.NOTIFY_CONSULTANTS)
+        if outcome.ready:
+            self._on_ready(outcome.ready)
+        return outcome
+
+    def _greet_overdue(self) -> None:
+        now = time.monotonic()
+        overdue = [one for one, at in self._greet_at.items() if at <= now]
+        if not overdue:
+            return
+        self._greet(overdue, reason="deadline")
+        if self._settings.late_answer is LateAnswer.DROP:
+            self._hang_up(overdue)
+            result = {"written_by": "template", "fallback": "DEADLINE"}
+            self._finish([Welcome(one, None, "template", result) for one in overdue])
+
+    def _greet(self, journey_ids: Collection[UUID], *, reason: str) -> None:
+        texts = {one: self._template(one) for one in journey_ids if not self._greeted(one)}
+        if texts:
+            persist(lambda: greet_with_template(texts, on_ready=self._on_ready, reason=reason))
+        for journey_id in texts:
+            self._greet_at.pop(journey_id, None)
+
+    def _keep_leases(self) -> None:
+        """Renew what is still being written; what somebody else took over in the meantime is let go."""
+        if time.monotonic() < self._renew_at or not self._calls:
+            return
+        self._renew_at = time.monotonic() + journey_plan.LEASE_RENEW_SECONDS
+        held = [journey_id for journey_id, _ in self._calls.values()]
+        try:
+            with unit_of_work() as session:
+                kept = step_queries.renew_leases(
+                    session, STEP, held, token=self._token, lease_seconds=journey_plan.LEASE_SECONDS
+                )
+        except DatabaseUnavailableError:
+            # Nobody else can take them over while the database is away; the next turn asks again.
+            return
+        for journey_id in set(held) - kept:
+            log.warning(log_events.LEASE_LOST, journey_id=str(journey_id), step=STEP)
+            self._hang_up([journey_id])
+            self._forget(journey_id)
+
+    def _obey_shutdown(self) -> None:
+        if not self._calls or not shutdown.stopping.is_set():
+            return
+        self._stop_at = self._stop_at or time.monotonic() + STOP_GRACE_SECONDS
+        if time.monotonic() < self._stop_at:
+            return
+        held = [journey_id for journey_id, _ in self._calls.values()]
+        self._hang_up(held)
+        with unit_of_work() as session:
+            step_queries.hand_back(session, STEP, held, token=self._token)
+
+    def _hang_up(self, journey_ids: Collection[UUID]) -> None:
+        """Cancel the calls of these journeys: the client tells the agent to stop."""
+        calls = {future: call for future, call in self._calls.items() if call[0] in journey_ids}
+        for future in calls:
+            del self._calls[future]
+            future.cancel()
+        if calls:
+            ended = [CallEnded(call_id, "CANCELLED", "given up", None, None) for _, call_id in calls.values()]
+            persist(lambda: self._store((), ended))
+
+    def _next_wake_seconds(self) -> float:
+        wakes = [self._renew_at, *self._greet_at.values()]
+        if shutdown.stopping.is_set():
+            wakes.append(time.monotonic() + 0.2)
+        # A stop is noticed within a second.
+        return max(0.0, min(min(wakes) - time.monotonic(), 1.0))
+
+    def _forget(self, journey_id: UUID) -> None:
+        self._greet_at.pop(journey_id, None)
+
+    def _greeted(self, journey_id: UUID) -> bool:
+        return journey_id not in self._greet_at
+
+    def _template(self, journey_id: UUID) -> str:
+        return automation.template_for(self._claims[journey_id].locale, self._settings)
+
+    def _request(self, claim: Claim, agent: KnownAgent) -> AgentRequest:
+        inputs = {
+            "user_id": claim.handle,
+            "username": claim.username[:80],
+            "locale": claim.locale or "zh-CN",
+            "interests": ", ".join(claim.interests)[:200],
+        }
+        return AgentRequest(
+            target=agent.target, inputs=inputs, query=QUERY, user=claim.handle, trace_id=str(claim.journey_id)
+        )

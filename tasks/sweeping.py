@@ -1,0 +1,51 @@
+"""One pass of the sweep: whatever is due, orphaned or was never published is published again."""
+
+from collections import defaultdict
+from uuid import UUID
+
+from core import log_events
+from core.database import unit_of_work
+from core.logging import get_logger
+from models import StepName
+from queries import notifications as notification_queries
+from queries import steps as step_queries
+from queries.steps import Due
+from services import journey_plan
+from tasks.publish import publish_deliveries, publish_steps
+
+log = get_logger(__name__)
+
+# More than this at once would keep the pass busy while urgent steps wait; the rest is taken by the next pass.
+SWEEP_AT_ONCE = 500
+
+
+def sweep_once() -> dict[str, int]:
+    """Publish what is due and return how much of it. Any number may run at once: each takes rows no other has."""
+    with unit_of_work() as session:
+        due = step_queries.sweep_steps(
+            session,
+            most=SWEEP_AT_ONCE,
+            first=journey_plan.SWEEP_FIRST_SECONDS,
+            longest=journey_plan.SWEEP_MAX_SECONDS,
+        )
+        deliveries = notification_queries.sweep_notifications(
+            session,
+            most=SWEEP_AT_ONCE,
+            first=journey_plan.SWEEP_FIRST_SECONDS,
+            longest=journey_plan.SWEEP_MAX_SECONDS,
+        )
+    for step, journey_ids in _by_step(due).items():
+        log.info(log_events.SWEEP_REPUBLISHED, step=step, count=len(journey_ids))
+        if not publish_steps(step, journey_ids):
+            with unit_of_work() as session:
+                step_queries.sweep_again(session, step, journey_ids, seconds=journey_plan.SWEEP_FIRST_SECONDS)
+    if deliveries:
+        publish_deliveries(deliveries)
+    return {"steps": len(due), "notifications": len(deliveries)}
+
+
+def _by_step(due: list[Due]) -> dict[StepName, list[UUID]]:
+    grouped: dict[StepName, list[UUID]] = defaultdict(list)
+    for one in due:
+        grouped[one.name].append(one.journey_id)
+    return grouped
