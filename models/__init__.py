@@ -1,8 +1,10 @@
 """Tables only, one file per aggregate."""
 
 from models.agents import Agent, AgentCall, CallStatus
+from models.alerts import Alert, AlertChannel, AlertStatus
 from models.base import Base
 from models.conversations import Conversation, Message, SenderType, WelcomeSource
+from models.figures import FigurePending, FigureSource, FigureTotal, WebhookOutcome, WorkerHeartbeat
 from models.journeys import (
     AttemptOutcome,
     DeadLetter,
@@ -31,6 +33,9 @@ from models.users import Consultant, ConsultantConnection, PushChannel, User
 __all__ = [
     "Agent",
     "AgentCall",
+    "Alert",
+    "AlertChannel",
+    "AlertStatus",
     "Appointment",
     "AppointmentStatus",
     "AttemptOutcome",
@@ -47,6 +52,9 @@ __all__ = [
     "Conversation",
     "DeadLetter",
     "DeadLetterStatus",
+    "FigurePending",
+    "FigureSource",
+    "FigureTotal",
     "HandlerKind",
     "Journey",
     "JourneyKind",
@@ -67,7 +75,9 @@ __all__ = [
     "TreatmentProject",
     "TreatmentRecord",
     "User",
+    "WebhookOutcome",
     "WebhookReceipt",
     "WebhookSecret",
     "WelcomeSource",
+    "WorkerHeartbeat",
 ]
