@@ -58,4 +58,5 @@ class AgentCall(Base):
         one_of("status", CallStatus),
         Index("ix_agent_calls_journey_id", "journey_id"),
         Index("ix_agent_calls_agent_id_started_at", "agent_id", "started_at"),
+        Index("ix_agent_calls_started_at", "started_at"),
     )

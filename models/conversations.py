@@ -61,4 +61,5 @@ class Message(Base):
             "uq_messages_welcome", "journey_id", "source", unique=True, postgresql_where=text("journey_id IS NOT NULL")
         ),
         Index("ix_messages_conversation_id_created_at", "conversation_id", "created_at"),
+        Index("ix_messages_welcome_created_at", "created_at", postgresql_where=text("source IS NOT NULL")),
     )

@@ -154,6 +154,7 @@ class StepAttempt(Base):
     __table_args__ = (
         one_of("outcome", AttemptOutcome),
         UniqueConstraint("journey_id", "step", "attempt"),
+        Index("ix_step_attempts_started_at", "started_at"),
     )
 
 
@@ -178,4 +179,6 @@ class DeadLetter(Base):
         one_of("status", DeadLetterStatus),
         Index("uq_dead_letters_open", "journey_id", "step", unique=True, postgresql_where=text("status = 'open'")),
         Index("ix_dead_letters_status_opened_at", "status", "opened_at"),
+        Index("ix_dead_letters_opened_at", "opened_at"),
+        Index("ix_dead_letters_journey_id", "journey_id"),
     )

@@ -51,5 +51,6 @@ class Notification(Base):
         one_of("status", NotificationStatus),
         UniqueConstraint("journey_id", "consultant_id", "channel"),
         Index("ix_notifications_consultant_id_id", "consultant_id", "id"),
+        Index("ix_notifications_created_at", "created_at"),
         Index("ix_notifications_sweep_at", "sweep_at", postgresql_where=text("sweep_at IS NOT NULL")),
     )
