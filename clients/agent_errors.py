@@ -128,6 +128,8 @@ def _code_of(status: int, code: str, message: str) -> AgentCode:
     }
     if status in by_status:
         return by_status[status]
+    if 200 <= status < 300:
+        return AgentCode.BAD_RESPONSE
     if 300 <= status < 400:
         return AgentCode.REDIRECTED
     if 400 <= status < 500:

@@ -22,8 +22,9 @@ MAX_RESPONSE_BYTES = 4 << 20
 MAX_ERROR_BYTES = 64 << 10
 # After the last event the body's end follows at once; waiting for it lets the connection be used again.
 DRAIN_SECONDS = 1.0
-# A run that was given up before it told its id is listened to this long, so that it can be stopped.
-NAME_SECONDS = 10.0
+# A run that was given up before it told its id is listened to this long, so that it can be stopped: plain chats tell it
+# with their first word only.
+NAME_SECONDS = 60.0
 STOP_SECONDS = 5.0
 STOP_TRIES = 2
 
@@ -75,6 +76,7 @@ async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: 
         async with asyncio.timeout(timeout_seconds):
             # Shielded: a run that has not told its id yet must be read on, or it could not be stopped.
             await asyncio.shield(reader)
+        draft = call.transcript.draft()
     except TimeoutError:
         _give_up(loop, call, reader, relay)
         message = f"the agent did not finish within {timeout_seconds:g} s"
@@ -85,7 +87,6 @@ async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: 
     except (AgentTransientError, AgentPermanentError):
         _give_up(loop, call, reader, relay)
         raise
-    draft = call.transcript.draft()
     latency_ms = _ms(time.monotonic() - started)
     if relay is not None:
         await relay.finish()
