@@ -270,8 +270,8 @@ told AS (
     SELECT anmei_uuid7(), d.journey_id, t.consultant_id, t.channel,
            CASE t.channel WHEN 'websocket' THEN 'sent' ELSE 'pending' END,
            jsonb_build_object(
-               'title', CASE t.channel WHEN 'websocket' THEN :title ELSE :push_title END,
-               'body', CASE t.channel WHEN 'websocket' THEN :message ELSE :push_body END,
+               'title', coalesce(d.payload ->> 'title', CASE t.channel WHEN 'websocket' THEN :title ELSE :push_title END),
+               'body', coalesce(d.payload ->> 'message', CASE t.channel WHEN 'websocket' THEN :message ELSE :push_body END),
                'customer_id', j.user_id, 'conversation_id', v.id),
            CASE t.channel WHEN 'websocket' THEN now() END,
            CASE t.channel WHEN 'push' THEN now() END,

@@ -164,7 +164,8 @@ failed AS (
         error_code = g.code, error_text = g.text
     FROM given g JOIN locked l ON l.id = g.journey_id
     WHERE s.journey_id = g.journey_id AND s.name = :step
-      AND ((CAST(:token AS uuid) IS NULL AND {STARTABLE}) OR (s.status = 'running' AND s.lease_token = :token))
+      AND CASE WHEN CAST(:token AS uuid) IS NULL THEN {STARTABLE} OR (s.status = 'running' AND s.lease_until <= now())
+               ELSE s.status = 'running' AND s.lease_token = :token END
     RETURNING s.journey_id, s.attempts, s.payload, g.code, g.text, g.retry_in_seconds
 ),
 -- An attempt within one transaction left no row yet, one under a lease did.
@@ -206,7 +207,7 @@ def fail_steps(
 ) -> list[Failed]:
     """Record failed attempts: waiting for a retry, or failed with a dead letter. Return what was recorded.
 
-    With a token only steps still held under it are touched; without one, steps that were due and not begun.
+    With a token only steps still held under it are touched; without one, steps that nobody holds.
     """
     rows = session.execute(
         _FAIL,
@@ -296,6 +297,19 @@ def find_next_greeting(session: Session) -> datetime | None:
     """Return when the next template is due, if any journey waits for its greeting."""
     moment: datetime | None = session.scalar(_NEXT_GREETING)
     return moment
+
+
+_LOST = text("""
+SELECT journey_id FROM step_attempts
+WHERE journey_id = ANY(:journey_ids) AND step = :step AND outcome = 'lost' AND error_code = 'LEASE_EXPIRED'
+GROUP BY journey_id HAVING count(*) >= :lost
+""")
+
+
+def list_often_lost(session: Session, step: StepName, journey_ids: Sequence[UUID], *, lost: int) -> list[UUID]:
+    """Return the journeys whose step took its worker with it so many times."""
+    parameters = {"journey_ids": list(journey_ids), "step": step, "lost": lost}
+    return list(session.execute(_LOST, parameters).scalars())
 
 
 _FAILURES = text("SELECT journey_id, failures FROM journey_steps WHERE journey_id = ANY(:journey_ids) AND name = :step")

@@ -60,6 +60,11 @@ class NotificationSettings(_Part):
     expected_response_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
 
 
+class AlertSettings(_Part):
+    # One alert for troubles of a kind, then silence this long; what came meanwhile is told together.
+    quiet_minutes: Annotated[float, Field(ge=0, le=1440)] = 10
+
+
 class IntakeSettings(_Part):
     rate_limit_per_second: Annotated[int, Field(ge=1, le=100_000)] = 1000
 
@@ -79,6 +84,7 @@ class AutomationSettings(_Part):
     retry: RetryPolicy = RetryPolicy()
     conversation: ConversationSettings = ConversationSettings()
     notification: NotificationSettings = NotificationSettings()
+    alerts: AlertSettings = AlertSettings()
     intake: IntakeSettings = IntakeSettings()
 
     @field_validator("templates")

@@ -10,6 +10,7 @@ class TaskName(StrEnum):
     GENERATE_WELCOME = "journey.generate_welcome"
     NOTIFY_CONSULTANTS = "journey.notify_consultants"
     SWEEP = "journey.sweep"
+    SEND_ALERTS = "alerts.send"
     DELIVER = "consultants.deliver"
     FORGET_CONNECTIONS = "maintenance.forget_connections"
 

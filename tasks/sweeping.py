@@ -5,13 +5,17 @@ from uuid import UUID
 
 from core import log_events
 from core.database import unit_of_work
+from core.errors import PermanentError
 from core.logging import get_logger
-from models import StepName
+from models import StepName, StepStatus
+from queries import alerts as alert_queries
 from queries import notifications as notification_queries
 from queries import steps as step_queries
 from queries.steps import Due
 from services import journey_plan
-from tasks.publish import publish_deliveries, publish_steps
+from services.steps.failing import record_failures
+from tasks.names import TaskName
+from tasks.publish import publish_deliveries, publish_maintenance, publish_steps
 
 log = get_logger(__name__)
 
@@ -34,14 +38,32 @@ def sweep_once() -> dict[str, int]:
             first=journey_plan.SWEEP_FIRST_SECONDS,
             longest=journey_plan.SWEEP_MAX_SECONDS,
         )
-    for step, journey_ids in _by_step(due).items():
+        alerts_due = alert_queries.any_due(session)
+    for step, journey_ids in _by_step(_without_killers(due)).items():
         log.info(log_events.SWEEP_REPUBLISHED, step=step, count=len(journey_ids))
         if not publish_steps(step, journey_ids):
             with unit_of_work() as session:
                 step_queries.sweep_again(session, step, journey_ids, seconds=journey_plan.SWEEP_FIRST_SECONDS)
     if deliveries:
         publish_deliveries(deliveries)
+    if alerts_due:
+        publish_maintenance(TaskName.SEND_ALERTS)
     return {"steps": len(due), "notifications": len(deliveries)}
+
+
+def _without_killers(due: list[Due]) -> list[Due]:
+    """Fail the steps that took their worker with them too often, and return the others."""
+    suspects = [
+        one for one in due if one.status == StepStatus.RUNNING and one.attempts >= journey_plan.MAX_LOST_ATTEMPTS
+    ]
+    killers: set[tuple[StepName, UUID]] = set()
+    for step, journey_ids in _by_step(suspects).items():
+        with unit_of_work() as session:
+            lost = step_queries.list_often_lost(session, step, journey_ids, lost=journey_plan.MAX_LOST_ATTEMPTS - 1)
+        error = PermanentError("the step's worker died or hung at every attempt", code="WORKER_LOST")
+        record_failures(step, dict.fromkeys(lost, error))
+        killers |= {(step, one) for one in lost}
+    return [one for one in due if (one.name, one.journey_id) not in killers]
 
 
 def _by_step(due: list[Due]) -> dict[StepName, list[UUID]]:

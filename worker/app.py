@@ -16,7 +16,7 @@ TASK_TIME_LIMIT_SECONDS = 120
 def create_app() -> Celery:
     """Return the application for the broker that is configured (redis://, redis+socket:// or amqp://)."""
     broker_url = get_settings().require_broker_url()
-    celery = Celery("anmei", include=["tasks.journey", "tasks.consultants", "tasks.maintenance"])
+    celery = Celery("anmei", include=["tasks.journey", "tasks.consultants", "tasks.alerts", "tasks.maintenance"])
     celery.conf.update(
         broker_url=broker_url,
         task_default_queue=Queue.JOURNEYS.value,

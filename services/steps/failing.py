@@ -1,10 +1,12 @@
 """Failed attempts: told apart, recorded, retried as the policy says, or ended in a dead letter with an alert."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from core import log_events
 from core.database import unit_of_work
@@ -13,7 +15,7 @@ from core.logging import get_logger
 from models import StepName
 from queries import steps as step_queries
 from queries.steps import Failed, Failure
-from services import automation, journey_plan
+from services import alerts, automation, journey_plan
 from services.automation import RetryPolicy
 from services.steps.outcome import Outcome
 from services.worker_name import worker_name
@@ -62,6 +64,7 @@ def record_failures(
         failures = step_queries.list_failures(session, step, list(errors))
         planned = [_failure(one, error, failures.get(one, 0), policy) for one, error in errors.items()]
         recorded = step_queries.fail_steps(session, step, planned, token=token, worker=worker_name())
+        _alert_of_dead_letters(session, step, planned, recorded)
         ready = (
             step_queries.make_ready(session, let_go, list(errors), sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS)
             if let_go is not None
@@ -93,6 +96,26 @@ def _failure(journey_id: UUID, error: Exception, failures: int, policy: RetryPol
     code, text = code_and_text(error)
     retry = next_retry_seconds(policy, failures, chance=random.random()) if is_retryable(error) else None
     return Failure(journey_id, code, text, retry)
+
+
+def _alert_of_dead_letters(
+    session: Session, step: StepName, planned: Sequence[Failure], recorded: Sequence[Failed]
+) -> None:
+    """Raise one alert for each kind of failure, with the count and one example; part of the caller's transaction."""
+    dead = {one.journey_id: one for one in recorded if one.dead_letter_id is not None}
+    by_code = Counter(failure.code for failure in planned if failure.journey_id in dead)
+    examples = {failure.code: failure for failure in planned if failure.journey_id in dead}
+    for code, occurrences in by_code.items():
+        example = examples[code]
+        alerts.raise_alert(
+            session,
+            key=f"dead_letter:{step}:{code}",
+            title=f"注册自动化最终失败 / registration automation failed: {step}",
+            body=f"{code}: {example.text}\njourney {example.journey_id}, "
+            f"dead letter {dead[example.journey_id].dead_letter_id}\n"
+            "处理：在死信页面重放或丢弃 / replay or discard it under dead letters",
+            occurrences=occurrences,
+        )
 
 
 def _report(step: StepName, planned: Sequence[Failure], recorded: Sequence[Failed]) -> Outcome:

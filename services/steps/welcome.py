@@ -298,11 +298,12 @@ class _Writing:
         return automation.template_for(self._claims[journey_id].locale, self._settings)
 
     def _request(self, claim: Claim, agent: KnownAgent) -> AgentRequest:
+        changed = claim.payload
         inputs = {
             "user_id": claim.handle,
-            "username": claim.username[:80],
-            "locale": claim.locale or "zh-CN",
-            "interests": ", ".join(claim.interests)[:200],
+            "username": str(changed.get("username", claim.username))[:80],
+            "locale": str(changed.get("locale", claim.locale or "zh-CN"))[:32],
+            "interests": ", ".join(changed.get("interests", claim.interests))[:200],
         }
         return AgentRequest(
             target=agent.target, inputs=inputs, query=QUERY, user=claim.handle, trace_id=str(claim.journey_id)

@@ -1,0 +1,141 @@
+"""What operators do about journeys that failed for good: look, replay with or without other inputs, discard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from core.database import unit_of_work
+from core.errors import ConflictError, InvalidInputError
+from models import DeadLetter, DeadLetterStatus, StepName
+from queries import dead_letters as queries
+from queries.dead_letters import DeadLetterFilter, Revival
+from services import audit
+from services.step_payload import validated_payload
+
+# One bulk replay takes at most this many; the answer says when more are left.
+REPLAY_AT_ONCE = 1000
+REASON_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What is under way again; the caller may publish those that are due at once, the sweep does the rest."""
+
+    journey_id: UUID
+    step: StepName
+
+
+def listed(wanted: DeadLetterFilter, *, before: UUID | None = None, limit: int = 50) -> list[DeadLetter]:
+    """Return dead letters, newest first."""
+    with unit_of_work() as session:
+        return queries.list_dead_letters(session, wanted, before=before, limit=limit)
+
+
+def replay(
+    dead_letter_id: UUID, *, actor: str, payload: dict[str, Any] | None = None, origin: str | None = None
+) -> Replayed:
+    """Have the failed step done again, its retries counted anew, with the payload's inputs where one is given.
+
+    Audited. Raises NotFoundError, ConflictError when it is not open, InvalidInputError for a payload that does not fit.
+    """
+    with unit_of_work() as session:
+        letter = _lock_open(session, dead_letter_id)
+        checked = validated_payload(StepName(letter.step), payload)
+        queries.revive_steps(session, [Revival(letter.journey_id, letter.step, checked, 0.0)])
+        _close(letter, DeadLetterStatus.REPLAYED, actor)
+        audit.record(
+            session,
+            actor=actor,
+            action="dead_letter.replay",
+            subject=f"dead_letter:{letter.id}",
+            before={"payload": letter.payload},
+            after={"payload": checked} if checked is not None else None,
+            origin=origin,
+        )
+        return Replayed(letter.journey_id, StepName(letter.step))
+
+
+def replay_many(
+    wanted: DeadLetterFilter,
+    *,
+    actor: str,
+    per_second: float = 20.0,
+    most: int = REPLAY_AT_ONCE,
+    origin: str | None = None,
+) -> list[Replayed]:
+    """Replay the open dead letters that match, oldest first, so many a second: the steps become due one after another.
+
+    Audited as one act. Returns those taken, at most `most`.
+    """
+    if per_second <= 0:
+        raise InvalidInputError("per_second must be greater than 0")
+    with unit_of_work() as session:
+        letters = queries.lock_some_open(session, wanted, most=min(most, REPLAY_AT_ONCE))
+        queries.revive_steps(
+            session,
+            [Revival(one.journey_id, one.step, None, place / per_second) for place, one in enumerate(letters)],
+        )
+        for letter in letters:
+            _close(letter, DeadLetterStatus.REPLAYED, actor)
+        audit.record(
+            session,
+            actor=actor,
+            action="dead_letter.replay_many",
+            subject="dead_letters",
+            before=None,
+            after={"count": len(letters), "per_second": per_second, "filter": _described(wanted)},
+            origin=origin,
+        )
+        return [Replayed(one.journey_id, StepName(one.step)) for one in letters]
+
+
+def discard(dead_letter_id: UUID, *, actor: str, reason: str, origin: str | None = None) -> UUID:
+    """Close the dead letter for good and cancel its journey; return the journey's id.
+
+    Audited. Raises NotFoundError, ConflictError when it is not open, InvalidInputError without a reason.
+    """
+    if not reason.strip():
+        raise InvalidInputError("a reason is needed: who looks at this later must understand why nothing was done")
+    with unit_of_work() as session:
+        letter = _lock_open(session, dead_letter_id)
+        queries.cancel_journey(session, letter.journey_id, reason=f"discarded: {reason[:REASON_MAX]}")
+        for one in queries.lock_open_of_journey(session, letter.journey_id):
+            _close(one, DeadLetterStatus.DISCARDED, actor, reason[:REASON_MAX])
+        audit.record(
+            session,
+            actor=actor,
+            action="dead_letter.discard",
+            subject=f"dead_letter:{letter.id}",
+            before={"step": letter.step, "error_code": letter.error_code},
+            after={"reason": reason[:REASON_MAX]},
+            origin=origin,
+        )
+        return letter.journey_id
+
+
+def _lock_open(session: Session, dead_letter_id: UUID) -> DeadLetter:
+    letter = queries.lock_dead_letter(session, dead_letter_id)
+    if letter.status != DeadLetterStatus.OPEN:
+        raise ConflictError(f"the dead letter is {letter.status} already", code="DEAD_LETTER_NOT_OPEN")
+    return letter
+
+
+def _close(letter: DeadLetter, status: DeadLetterStatus, actor: str, reason: str | None = None) -> None:
+    letter.status = status
+    letter.closed_by = actor
+    letter.reason = reason
+    letter.closed_at = func.now()
+
+
+def _described(wanted: DeadLetterFilter) -> dict[str, str]:
+    values: Sequence[tuple[str, object]] = (
+        ("step", wanted.step),
+        ("error_code", wanted.error_code),
+        ("opened_from", wanted.opened_from),
+        ("opened_to", wanted.opened_to),
+    )
+    return {name: str(value) for name, value in values if value is not None}
