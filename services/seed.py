@@ -11,7 +11,7 @@ from core.clock import utc_now
 from core.crypto import decrypt, encrypt
 from core.database import unit_of_work
 from core.ids import new_id
-from core.passwords import hash_password, new_password
+from core.passwords import hash_password, new_password, password_fits
 from models import Agent, Consultant, PushChannel, User, WebhookSecret
 from queries import seed as seed_queries
 from queries.settings import list_valid_webhook_secrets
@@ -22,7 +22,7 @@ WELCOME_AGENT = "welcome"
 # Marks the agent row that a local stack may point at its simulator; one an administrator made has another app.
 SIMULATED_APP = "simulator"
 DEMO_CONSULTANTS = {"lin": "林顾问", "chen": "陈顾问", "zhao": "赵顾问"}
-DEMO_PUSH_KIND = "webhook"
+DEMO_PUSH_KIND = "http"
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,17 @@ def ensure_demo_consultants(push_url: str) -> dict[str, SecretStr]:
                 session.add(channel)
             channel.url_encrypted = encrypt(SecretStr(f"{push_url}/{username}"))
     return made
+
+
+def passwords_that_fit(passwords: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    """Return those of the passwords, by username, that still sign their user in."""
+    with unit_of_work() as session:
+        users = {name: seed_queries.find_login(session, name) for name in passwords}
+    return {
+        name: password
+        for name, password in passwords.items()
+        if (user := users[name]) and user.password_hash and password_fits(user.password_hash, password)
+    }
 
 
 def _ensure_admin(session: Session) -> SecretStr | None:

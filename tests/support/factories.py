@@ -46,7 +46,7 @@ def create_consultant(*, user: User | None = None, **fields: Any) -> Consultant:
 def create_push_channel(consultant: Consultant, url: str, **fields: Any) -> PushChannel:
     defaults: dict[str, Any] = {
         "consultant_id": consultant.id,
-        "kind": "webhook",
+        "kind": "http",
         "url_encrypted": encrypt(SecretStr(url)),
     }
     return _stored(PushChannel(**(defaults | fields)))

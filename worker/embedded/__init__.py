@@ -11,7 +11,15 @@ from worker.embedded.errors import EmbeddedServerError
 from worker.embedded.server import Server
 from worker.embedded.sockets import make_socket_directory, remove_socket_directory
 
-__all__ = ["Embedded", "EmbeddedServerError", "Server", "prepare", "prepare_data_directory"]
+__all__ = [
+    "Embedded",
+    "EmbeddedServerError",
+    "Server",
+    "make_socket_directory",
+    "prepare",
+    "prepare_data_directory",
+    "remove_socket_directory",
+]
 
 
 def prepare_data_directory(data_dir: Path) -> None:
@@ -23,19 +31,29 @@ def prepare_data_directory(data_dir: Path) -> None:
         data_dir.chmod(0o711)
 
 
-def prepare(data_dir: Path, *, with_postgres: bool = True, with_redis: bool = True, durable: bool = True) -> "Embedded":
-    """Return the embedded servers of a data directory, ready to be started. Raises EmbeddedServerError with a remedy."""
+def prepare(
+    data_dir: Path,
+    *,
+    with_postgres: bool = True,
+    with_redis: bool = True,
+    durable: bool = True,
+    socket_directory: Path | None = None,
+) -> "Embedded":
+    """Return the embedded servers of a data directory, ready to be started. Raises EmbeddedServerError with a remedy.
+
+    A socket directory that was passed in stays the caller's to remove when this raises.
+    """
     prepare_data_directory(data_dir)
-    sockets = make_socket_directory()
-    embedded = Embedded(sockets)
+    embedded = Embedded(socket_directory or make_socket_directory())
     try:
         if with_postgres:
             account = accounts.postgres_account(data_dir / "postgres", [data_dir / "postgres", postgres.binaries()])
-            embedded.postgres = postgres.prepare(data_dir, sockets, account=account, durable=durable)
+            embedded.postgres = postgres.prepare(data_dir, embedded.socket_directory, account=account, durable=durable)
         if with_redis:
-            embedded.redis = redis.prepare(data_dir, sockets, durable=durable)
+            embedded.redis = redis.prepare(data_dir, embedded.socket_directory, durable=durable)
     except BaseException:
-        remove_socket_directory(sockets)
+        if socket_directory is None:
+            embedded.remove_sockets()
         raise
     return embedded
 

@@ -1,8 +1,10 @@
 """What a person at the console sees: one line after the other, each with the process it came from."""
 
+import json
 import sys
-from collections.abc import Iterable
 from typing import IO, Protocol
+
+from core.clock import utc_now
 
 # Told apart at a glance; the launcher's own lines are bold.
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -19,9 +21,6 @@ class Console(Protocol):
     def child_line(self, label: str, line: str) -> None:
         """Show a line of a child."""
 
-    def block(self, lines: Iterable[str]) -> None:
-        """Show lines as they are."""
-
 
 class PrefixedConsole:
     """Lines with a label in front; coloured on a terminal only. JSON lines pass as they are when logs are JSON."""
@@ -33,6 +32,10 @@ class PrefixedConsole:
         self._colours: dict[str, int] = {}
 
     def say(self, text: str) -> None:
+        if self._json_logs:
+            said = {"event": "launcher", "message": text, "level": "info", "role": LAUNCHER}
+            self._print(json.dumps(said | {"timestamp": utc_now().isoformat()}, ensure_ascii=False))
+            return
         for line in text.splitlines():
             self._write(LAUNCHER, line)
 
@@ -41,10 +44,6 @@ class PrefixedConsole:
             self._print(line)
         else:
             self._write(label, line)
-
-    def block(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self._print(line)
 
     def _write(self, label: str, line: str) -> None:
         prefix = f"{label:<{_LABEL_WIDTH}} | "

@@ -1,6 +1,7 @@
 """What a stack is made of: for each process its command, its environment, and how one knows that it is ready."""
 
 import asyncio
+import ipaddress
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -62,10 +63,15 @@ def simulator_command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", f"simulators.{name}", *arguments]
 
 
+def loopback_of(bind: str) -> str:
+    """Return where a local client reaches a server: at its address, or at loopback when it is bound to every one."""
+    unspecified = {str(ipaddress.IPv4Address(0)): "127.0.0.1", str(ipaddress.IPv6Address(0)): "::1"}
+    return unspecified.get(bind, bind)
+
+
 def http_probe(host: str, port: int, path: str) -> Probe:
     """Return a probe that is true when a GET of the path answers 200."""
-    # A server bound to every address is asked at the loopback one.
-    asked = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    asked = loopback_of(host)
 
     async def answers() -> bool:
         try:
