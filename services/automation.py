@@ -4,12 +4,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from sqlalchemy.orm import Session
 
-from core.database import unit_of_work
-from core.snapshots import Snapshot
-from models import SettingsVersion
-from queries import settings as settings_queries
+from services.settings_family import SettingsFamily, Versioned
 
 NAME = "registration-automation"
 DEFAULT_TEMPLATE_ZH = "欢迎来到安美智享！🌟 我是您的专属AI咨询助手，很高兴为您服务。您可以随时向我咨询医美相关问题，获得个性化的美容建议。"
@@ -95,47 +91,22 @@ class AutomationSettings(_Part):
         return templates
 
 
-class VersionedSettings(_Part):
-    """The settings with the version they were read as; version 0 is the built-in default, never stored."""
-
-    version: int
-    values: AutomationSettings
-
-
-def _load(session: Session) -> VersionedSettings:
-    stored = settings_queries.find_current(session, NAME)
-    if stored is None:
-        return VersionedSettings(version=0, values=AutomationSettings())
-    return VersionedSettings(version=stored.version, values=AutomationSettings.model_validate(stored.data))
-
-
-_snapshot = Snapshot("settings", _load)
+FAMILY = SettingsFamily(NAME, AutomationSettings)
 
 
 def current() -> AutomationSettings:
     """Return the settings in force in this process; a change elsewhere arrives within a second."""
-    return _snapshot.current().values
+    return FAMILY.current()
 
 
 def current_version() -> int:
     """Return the version this process runs."""
-    return _snapshot.current().version
+    return FAMILY.current_version()
 
 
-def change(values: dict[str, Any], *, actor: str, reason: str | None = None) -> VersionedSettings:
-    """Write a new version and return it; every process follows at once. Raise pydantic.ValidationError for bad values.
-
-    Takes the family's lock, so two changes at once become two versions, one after the other.
-    """
-    settings = AutomationSettings.model_validate(values)
-    with unit_of_work() as session:
-        version = settings_queries.lock_latest_version(session, NAME) + 1
-        session.add(
-            SettingsVersion(
-                name=NAME, version=version, data=settings.model_dump(mode="json"), reason=reason, created_by=actor
-            )
-        )
-    return VersionedSettings(version=version, values=settings)
+def change(values: dict[str, Any], *, actor: str, reason: str | None = None) -> Versioned[AutomationSettings]:
+    """Write a new version and return it; see SettingsFamily.change."""
+    return FAMILY.change(values, actor=actor, reason=reason)
 
 
 def template_for(locale: str | None, settings: AutomationSettings) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from math import isfinite
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from sqlalchemy.exc import DBAPIError
 
 from core import log_events
@@ -23,12 +24,14 @@ log = get_logger(__name__)
 
 
 def _storable(value: Any) -> Any:
-    """Refuse what PostgreSQL's text and jsonb cannot hold: the NUL character and unpaired surrogates."""
+    """Refuse what PostgreSQL's text and jsonb cannot hold: NUL, unpaired surrogates, infinite numbers."""
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("must not contain the NUL character (U+0000)")
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError("must not contain unpaired surrogates")
+    elif isinstance(value, float) and not isfinite(value):
+        raise ValueError("must be a finite number")
     elif isinstance(value, dict):
         for key, item in value.items():
             _storable(key)
@@ -60,6 +63,11 @@ class Registration(BaseModel):
     source: ShortText | None = None
     interests: Annotated[list[ShortText], Field(max_length=100)] = []
     registered_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _extra_is_storable(self) -> Self:
+        _storable(self.model_extra)
+        return self
 
 
 class IntakeStatus(StrEnum):
@@ -158,7 +166,7 @@ def _row(submission: Submission, settings: AutomationSettings) -> dict[str, Any]
     return {
         **known,
         "external_id": registration.user_id,
-        "extra": _storable(registration.model_extra or {}),
+        "extra": registration.model_extra or {},
         "registered_at": _iso(registration.registered_at),
         "webhook_id": submission.webhook_id,
         "user_id": str(new_id()),

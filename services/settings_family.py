@@ -63,6 +63,8 @@ class SettingsFamily(Generic[T]):
                     created_by=actor,
                 )
             )
+        # The process that made the change follows it before it answers; the others hear of it.
+        self._snapshot.reload()
         return Versioned(version, settings)
 
     def _load(self, session: Session) -> Versioned[T]:
