@@ -15,7 +15,14 @@ def run() -> None:
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         connection.commit()
-        context.configure(connection=connection, target_metadata=models.Base.metadata)
+        partitions = set(connection.scalars(text("SELECT relname FROM pg_class WHERE relispartition")))
+        connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=models.Base.metadata,
+            # Partitions come and go with the months; the models know their parents.
+            include_name=lambda name, kind, _: kind != "table" or name not in partitions,
+        )
         with context.begin_transaction():
             context.run_migrations()
 

@@ -61,7 +61,7 @@ def read_progress(session: Session) -> Progress:
     )
     notified = session.scalar(select(func.count()).where(Journey.notified_at.is_not(None)))
     return Progress(
-        journeys={status: count for status, count in journeys},
+        journeys={str(status): count for status, count in journeys},
         steps={(name, status): count for name, status, count in steps},
         greeted={str(source): count for source, count in greeted},
         notifications={(channel, status): count for channel, status, count in notifications},

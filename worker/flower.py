@@ -14,6 +14,8 @@ from worker.launcher.seeding import ADMIN, read_credentials
 # Enough for an afternoon of looking; what is older is in the journeys' own record.
 MOST_TASKS = 20_000
 STATE_SAVE_INTERVAL_MS = 30_000
+# A restarted worker has another name.
+PURGE_OFFLINE_SECONDS = 300
 
 
 def flower_passwords() -> list[str]:
@@ -41,6 +43,7 @@ def serve_flower() -> None:
     options.db = str(settings.data_dir / "flower.db")
     options.state_save_interval = STATE_SAVE_INTERVAL_MS
     options.max_tasks = MOST_TASKS
+    options.purge_offline_workers = PURGE_OFFLINE_SECONDS
     extract_settings()
     setup_logging()
     flower = Flower(capp=app, options=options, **urls)

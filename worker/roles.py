@@ -1,5 +1,6 @@
 """What each role's process runs. All take everything from the settings, so that a container needs only the environment."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -27,30 +28,35 @@ def serve_mcp(transport: str) -> None:
     settings = get_settings()
     configure_logging("mcp")
     if transport == "stdio":
-        from mcp_server.stdio import serve_stdio
-
-        serve_stdio()
+        import_module("mcp_server.stdio").serve_stdio()
         return
     _serve("mcp_server.app:create_app", settings.bind, settings.mcp_port)
 
 
 def run_worker(*, queues: str, pool: str, concurrency: int, announce: bool) -> None:
     """Work on the queues until told to stop. With `announce`, print READY_LINE once the broker is consumed from."""
-    from celery.signals import worker_ready
+    from celery import signals
 
     from worker.app import app
 
+    # Connected for good: signals hold weak references by default.
+    signals.setup_logging.connect(lambda **_: configure_logging("worker"), weak=False)
     if announce:
-        # The closure must live as long as the worker: signals hold weak references by default.
-        worker_ready.connect(lambda **_: print(READY_LINE, flush=True), weak=False)  # noqa: T201
-    name = queues.replace(",", "-")
+        signals.worker_ready.connect(_announce, weak=False)
+    # The pid, because several may serve the same queues on one machine.
+    name = f"{queues.replace(',', '-')}-{os.getpid()}"
     app.worker_main(
         [
-            *("worker", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
+            *("--quiet", "worker", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
             *("--hostname", f"{name}@%h", "--loglevel", get_settings().log_level.upper()),
             *("--without-mingle", "--without-gossip"),
         ]
     )
+
+
+def _announce(**_: object) -> None:
+    sys.stdout.write(READY_LINE + "\n")
+    sys.stdout.flush()
 
 
 def run_beat() -> None:

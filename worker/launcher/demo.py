@@ -48,11 +48,7 @@ class LogFile:
 async def run_demo(count: int) -> bool:
     """Run the demo; return whether every journey succeeded. Leaves no process and no data behind, only demo.log."""
     home = bootstrap().data_dir
-    embedded.prepare_data_directory(home)
-    remove_old_demos(home)
-    directory = Path(tempfile.mkdtemp(prefix=DEMO_PREFIX, dir=home))
-    if is_root():
-        directory.chmod(0o711)
+    directory = _make_directory(home)
     screen = Screen(sys.stdout)
     console = LogFile(home / "demo.log", screen)
     lock = DataDirectoryLock(home)
@@ -74,6 +70,16 @@ async def run_demo(count: int) -> bool:
         lock.release()
         shutil.rmtree(directory, ignore_errors=True)
         console.close()
+
+
+def _make_directory(home: Path) -> Path:
+    embedded.prepare_data_directory(home)
+    remove_old_demos(home)
+    directory = Path(tempfile.mkdtemp(prefix=DEMO_PREFIX, dir=home))
+    # Made private; PostgreSQL's own account has to pass where root hands it over.
+    if is_root():
+        directory.chmod(0o711)
+    return directory
 
 
 class _Demo:
