@@ -2,8 +2,11 @@
 
 from models.agents import Agent, AgentCall, CallStatus
 from models.alerts import Alert, AlertChannel, AlertStatus
+from models.auth import AuthSession, LoginFailures, RefreshToken, SessionKind
 from models.base import Base
+from models.claims import Claim, Feedback, ReadMark
 from models.conversations import Conversation, Message, SenderType, WelcomeSource
+from models.events import Event
 from models.figures import FigurePending, FigureSource, FigureTotal, WebhookOutcome, WorkerHeartbeat
 from models.journeys import (
     AttemptOutcome,
@@ -19,7 +22,7 @@ from models.journeys import (
 )
 from models.mcp import CallLog, CallOutcome, CallTotal, HandlerKind, Tool, ToolGroup
 from models.notifications import Channel, Notification, NotificationStatus
-from models.settings import AuditEntry, SettingsVersion, WebhookReceipt, WebhookSecret
+from models.settings import AuditEntry, AuditHead, SettingsVersion, WebhookReceipt, WebhookSecret
 from models.treatments import (
     Appointment,
     AppointmentStatus,
@@ -40,18 +43,23 @@ __all__ = [
     "AppointmentStatus",
     "AttemptOutcome",
     "AuditEntry",
+    "AuditHead",
+    "AuthSession",
     "Base",
     "CallLog",
     "CallOutcome",
     "CallStatus",
     "CallTotal",
     "Channel",
+    "Claim",
     "Consultant",
     "ConsultantConnection",
     "ConsultationRecord",
     "Conversation",
     "DeadLetter",
     "DeadLetterStatus",
+    "Event",
+    "Feedback",
     "FigurePending",
     "FigureSource",
     "FigureTotal",
@@ -60,11 +68,15 @@ __all__ = [
     "JourneyKind",
     "JourneyStatus",
     "JourneyStep",
+    "LoginFailures",
     "Message",
     "Notification",
     "NotificationStatus",
     "PushChannel",
+    "ReadMark",
+    "RefreshToken",
     "SenderType",
+    "SessionKind",
     "SettingsVersion",
     "StepAttempt",
     "StepName",

@@ -38,6 +38,12 @@ class Conversation(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
 
+    __table_args__ = (
+        # What waits for somebody to claim it, oldest first.
+        Index("ix_conversations_unclaimed", "created_at", postgresql_where=text("claimed_by_id IS NULL")),
+        Index("ix_conversations_claimed_by_id", "claimed_by_id"),
+    )
+
 
 class Message(Base):
     __tablename__ = "messages"

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, CreatedAt, UuidKey
@@ -60,5 +60,21 @@ class AuditEntry(Base):
     after: Mapped[dict[str, Any] | None]
     origin: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    # Written by a trigger: covers this row and the one before, so that a row changed or removed is noticed.
+    chain_hash: Mapped[bytes | None]
 
-    __table_args__ = (Index("ix_audit_log_at", "at"), Index("ix_audit_log_subject", "subject"))
+    __table_args__ = (
+        Index("ix_audit_log_at", "at"),
+        Index("ix_audit_log_subject", "subject"),
+        Index("ix_audit_log_actor", "actor"),
+    )
+
+
+class AuditHead(Base):
+    """The audit log's end, kept apart from it: without it the newest rows could go unnoticed. One row."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    last_id: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes]

@@ -47,6 +47,8 @@ class Consultant(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), unique=True)
     display_name: Mapped[str]
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    # Set while a consultant says so; connected, but not to be counted on.
+    away_since: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
 
