@@ -27,15 +27,20 @@ class DeadLetterFilter:
     opened_to: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        pairs = (
-            (self.status, DeadLetter.status == self.status),
-            (self.step, DeadLetter.step == self.step),
-            (self.error_code, DeadLetter.error_code == self.error_code),
-            (self.journey_id, DeadLetter.journey_id == self.journey_id),
-            (self.opened_from, DeadLetter.opened_at >= self.opened_from),
-            (self.opened_to, DeadLetter.opened_at < self.opened_to),
-        )
-        return [condition for value, condition in pairs if value is not None]
+        conditions: list[ColumnElement[bool]] = []
+        for column, value in (
+            (DeadLetter.status, self.status),
+            (DeadLetter.step, self.step),
+            (DeadLetter.error_code, self.error_code),
+            (DeadLetter.journey_id, self.journey_id),
+        ):
+            if value is not None:
+                conditions.append(column == value)
+        if self.opened_from is not None:
+            conditions.append(DeadLetter.opened_at >= self.opened_from)
+        if self.opened_to is not None:
+            conditions.append(DeadLetter.opened_at < self.opened_to)
+        return conditions
 
 
 def list_dead_letters(
