@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.ids import new_id
@@ -71,7 +71,7 @@ class Tool(Base):
     handler: Mapped[str] = mapped_column(server_default=HandlerKind.PYTHON)
     version: Mapped[str] = mapped_column(server_default="1.0.0")
     description: Mapped[str | None]
-    input_schema: Mapped[dict[str, Any] | None]
+    input_schema: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
     timeout_seconds: Mapped[float] = mapped_column(server_default=text("30"))
     config_data: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
@@ -104,7 +104,7 @@ class CallLog(Base):
     success: Mapped[bool]
     duration_ms: Mapped[float]
     # Masked and capped.
-    request: Mapped[dict[str, Any] | None]
+    request: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     response: Mapped[str | None]
     error_code: Mapped[str | None]
     error: Mapped[str | None]

@@ -13,9 +13,9 @@ from core import crypto
 from core.clock import utc_now
 from core.database import unit_of_work
 from core.errors import ConflictError
-from models import AuditEntry, ToolGroup
+from models import ToolGroup
 from queries import mcp_groups as queries
-from services import tool_schemas
+from services import audit, tool_schemas
 
 KEY_PREFIX = "mcp_key_"
 
@@ -148,7 +148,7 @@ def _audit(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    session.add(AuditEntry(actor=actor, action=action, subject=f"mcp_group:{group.name}", before=before, after=after))
+    audit.record(session, actor=actor, action=action, subject=f"mcp_group:{group.name}", before=before, after=after)
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -1,12 +1,17 @@
 """What a tool's name, description and input schema must be like, checked when they are saved and when they are loaded."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated, Any
 
-from jsonschema import Draft202012Validator, SchemaError
+from jsonschema import Draft202012Validator, SchemaError, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 from pydantic import Field, PydanticSchemaGenerationError, TypeAdapter
+from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import SchemaError as PatternError
+from referencing import Registry
 
 from core.errors import InvalidInputError
 
@@ -16,6 +21,8 @@ MAX_DESCRIPTION_CHARACTERS = 4096
 MAX_SCHEMA_NODES = 2000
 MAX_SCHEMA_DEPTH = 20
 MAX_PATTERN_CHARACTERS = 500
+# Every element is compared with every other.
+MAX_UNIQUE_ITEMS = 1000
 MIN_TIMEOUT_SECONDS = 0.05
 MAX_TIMEOUT_SECONDS = 300.0
 # Characters a person does not see but a model reads: controls, zero-width, bidirectional, tags, variation selectors.
@@ -61,6 +68,13 @@ def check_schema(schema: Any) -> None:
         raise InvalidInputError(f"not a valid JSON Schema at {where or 'its root'}: {error.message[:200]}") from None
 
 
+def argument_validator(schema: dict[str, Any]) -> Validator:
+    """Return a validator of arguments for a schema that passed `check_schema`: no fetching, patterns in linear time."""
+    # An empty registry: without it, references are fetched from wherever they point.
+    validator: Validator = _BoundedValidator(schema, registry=Registry())
+    return validator
+
+
 @lru_cache(maxsize=1024)
 def linear_pattern(pattern: str) -> TypeAdapter[str]:
     """Return a checker of the pattern that runs in linear time (Rust's regex); raise InvalidInputError where none can."""
@@ -70,6 +84,19 @@ def linear_pattern(pattern: str) -> TypeAdapter[str]:
         return TypeAdapter(Annotated[str, Field(pattern=pattern)])
     except (PatternError, PydanticSchemaGenerationError):
         raise InvalidInputError(f"the pattern cannot be checked in linear time: {pattern[:80]!r}") from None
+
+
+def _linear_pattern_keyword(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str):
+        try:
+            linear_pattern(pattern).validate_python(instance)
+        except PydanticValidationError:
+            yield ValidationError(f"does not match {pattern!r}")
+
+
+_BoundedValidator: Any = extend(  # type: ignore[no-untyped-call]  # the stubs give `extend` no types
+    Draft202012Validator, {"pattern": _linear_pattern_keyword}
+)
 
 
 def _check_nodes(schema: dict[str, Any]) -> None:
@@ -97,7 +124,9 @@ def _check_keywords(node: dict[str, Any]) -> None:
         raise InvalidInputError("$id is not allowed in an input schema")
     if isinstance(node.get("pattern"), str):
         linear_pattern(node["pattern"])
-    patterns = node.get("patternProperties")
-    if isinstance(patterns, dict):
-        for pattern in patterns:
-            linear_pattern(pattern)
+    # The validator matches these, and the names they leave over, with a backtracking engine.
+    if isinstance(node.get("patternProperties"), dict):
+        raise InvalidInputError("patternProperties is not allowed in an input schema")
+    most = node.get("maxItems")
+    if node.get("uniqueItems") is True and not (isinstance(most, int) and most <= MAX_UNIQUE_ITEMS):
+        raise InvalidInputError(f"uniqueItems needs maxItems of at most {MAX_UNIQUE_ITEMS}")
