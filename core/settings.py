@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     bind: str = "127.0.0.1"
     log_level: str = "INFO"
     log_format: Literal["console", "json"] = "console"
+    # The key a stdio session of the MCP server is opened with; the other transports take it from each request.
+    mcp_key: SecretStr | None = None
     # Armed fault points, for crash tests only; see core/faults.py.
     faults: str = Field(default="", repr=False)
 

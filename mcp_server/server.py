@@ -28,6 +28,7 @@ from mcp_types import (
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
 )
+from sse_starlette.sse import AppStatus
 
 from core.errors import AnmeiError
 from core.logging import get_logger
@@ -190,6 +191,9 @@ class McpServer:
             await self._refresh()
             if self._catalogue is not None:
                 self.streams.end_closed(self._catalogue)
+            # The HTTP server was told to stop and waits for open requests; a listening client's would never end by itself.
+            if AppStatus.should_exit:
+                self.streams.end_all()
 
     async def _maintain(self) -> None:
         try:
