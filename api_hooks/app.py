@@ -1,0 +1,49 @@
+"""The API's application: everything it serves, put together, with what lives as long as the process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from api_hooks import health, webhook
+from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
+from api_hooks.responses import PROBLEM_RESPONSES, install_error_handlers
+from core import database
+
+# Endpoints run in threads, the webhook's commits beside them; more would only wait for each other in PostgreSQL.
+POOL_CONNECTIONS = 16
+
+V1 = "/api/v1"
+
+
+def create_app() -> FastAPI:
+    """Return the application; what it connects to is looked up when it starts."""
+    app = FastAPI(
+        title="AnmeiSmart registration automation",
+        version="1",
+        description="Success is `{success, data, message}`; errors are RFC 9457 problems with a stable `code`.",
+        lifespan=_lifespan,
+        responses=PROBLEM_RESPONSES,
+    )
+    install_error_handlers(app)
+    # The last added is the outermost.
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(RequestMiddleware)
+    app.include_router(webhook.router)
+    app.include_router(health.router)
+    app.include_router(_v1())
+    return app
+
+
+def _v1() -> APIRouter:
+    return APIRouter(prefix=V1)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    database.set_pool_size(POOL_CONNECTIONS)
+    app.state.webhook = webhook.WebhookState()
+    try:
+        yield
+    finally:
+        await app.state.webhook.close()

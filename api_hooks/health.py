@@ -1,0 +1,89 @@
+"""What orchestrators ask: is the process alive, and can it do its work."""
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+
+from alembic.script import ScriptDirectory
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+import migrations
+from clients import broker
+from core.database import unit_of_work
+from core.errors import AnmeiError
+from core.settings import get_settings
+from queries import health as health_queries
+from services import figures
+from services.journey_plan import Queue
+
+router = APIRouter(tags=["operations"])
+
+# Orchestrators give up on a probe after a second or so; hanging is the same as no.
+ANSWER_SECONDS = 3.0
+
+
+@router.get("/healthz", summary="Whether the process answers")
+async def healthz() -> dict[str, str]:
+    """Answer as long as the event loop runs; asks nobody."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether database, broker and schema are there", response_model=None)
+async def readyz() -> JSONResponse:
+    """Answer 200 when the process can do its work, else 503 with the reason for each part that is missing."""
+    names = ("database", "broker", "migrations")
+    checks = (_check_database, _check_broker, _check_migrations)
+    found = await asyncio.gather(*(_checked(check) for check in checks))
+    parts = {name: reason or "ok" for name, reason in zip(names, found, strict=True)}
+    ready = not any(found)
+    status = 200 if ready else 503
+    headers = {} if ready else {"Retry-After": "2"}
+    return JSONResponse({"status": "ready" if ready else "not ready", **parts}, status_code=status, headers=headers)
+
+
+async def _checked(check: Callable[[], str | None]) -> str | None:
+    """Return the reason why not, in time."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asyncio.to_thread(check)
+    except TimeoutError:
+        return f"no answer within {ANSWER_SECONDS:g} s"
+
+
+def _check_database() -> str | None:
+    try:
+        with unit_of_work() as session:
+            health_queries.find_schema_revision(session)
+    except AnmeiError as error:
+        return error.message
+    return None
+
+
+def _check_broker() -> str | None:
+    try:
+        broker.queue_lengths(get_settings().require_broker_url(), [Queue.JOURNEYS])
+    except AnmeiError as error:
+        return error.message
+    return None
+
+
+def _check_migrations() -> str | None:
+    try:
+        with unit_of_work() as session:
+            there = health_queries.find_schema_revision(session)
+    except AnmeiError as error:
+        return error.message
+    wanted = _head()
+    return None if there == wanted else f"the schema is at {there}, this release needs {wanted}: run `anmei migrate`"
+
+
+@lru_cache(maxsize=1)
+def _head() -> str | None:
+    return ScriptDirectory.from_config(migrations.alembic_config()).get_current_head()
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+def metrics() -> Response:
+    """Answer in Prometheus' text format; at most a second old."""
+    return Response(figures.render(), media_type=figures.CONTENT_TYPE)

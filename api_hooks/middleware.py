@@ -1,0 +1,98 @@
+"""What surrounds every request, as plain ASGI: its id, the bound on its body, and the last catch of a failure."""
+
+import re
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_hooks.responses import problem
+from core import log_events
+from core.ids import new_id
+from core.logging import get_logger
+
+log = get_logger(__name__)
+
+HEADER = "x-request-id"
+# A caller's id is taken over only where it can do no harm in a log line.
+ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# No request of the API carries more than a few kB; settings with all their templates are the longest.
+BODY_MAX_BYTES = 1024 * 1024
+HOOK_BODY_MAX_BYTES = 64 * 1024
+
+
+class RequestMiddleware:
+    """Gives each request an id (in the logs and the answer) and answers 500 for what nobody expected, the reason logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if ACCEPTABLE_ID.fullmatch(given) else str(new_id())
+        scope["request_id"] = request_id
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            if scope["type"] == "websocket":
+                await self.app(scope, receive, send)
+            else:
+                await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception(log_events.REQUEST_FAILED, method=scope["method"], path=scope["path"])
+            if started:
+                # The answer is half sent: only cutting it off tells the caller that it is not whole.
+                raise
+            failure = problem(Request(scope), 500, "INTERNAL_ERROR", f"something went wrong; quote {request_id}")
+            await failure(scope, receive, send_with_id)
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies over the bound with 413, announced or counted as they come in (chunked)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        most = HOOK_BODY_MAX_BYTES if scope["path"].startswith("/hooks/") else BODY_MAX_BYTES
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdigit() and int(announced) > most:
+            refusal = problem(Request(scope), 413, "PAYLOAD_TOO_LARGE", _too_large(most))
+            await refusal(scope, receive, send)
+            return
+        size = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            if message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if size > most:
+                    # The framework lets this kind pass while it reads a body, and turns any other into a 400.
+                    raise HTTPException(413, _too_large(most))
+            return message
+
+        await self.app(scope, receive_bounded, send)
+
+
+def _too_large(most: int) -> str:
+    return f"the body is larger than {most} bytes"
