@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFoundError
-from models import Journey, JourneyStep
+from models import Journey, JourneyStatus, JourneyStep
 
 
 def get_journey(session: Session, journey_id: UUID) -> Journey:
@@ -15,6 +15,12 @@ def get_journey(session: Session, journey_id: UUID) -> Journey:
     if found is None:
         raise NotFoundError(f"no journey {journey_id}", code="JOURNEY_NOT_FOUND")
     return found
+
+
+def list_newest(session: Session, *, status: JourneyStatus | None, limit: int) -> list[Journey]:
+    """Return the newest journeys, of one status or of all."""
+    query = select(Journey).order_by(Journey.accepted_at.desc()).limit(limit)
+    return list(session.scalars(query if status is None else query.where(Journey.status == status)))
 
 
 def list_steps(session: Session, journey_id: UUID) -> list[JourneyStep]:

@@ -3,14 +3,18 @@
 from typing import Any
 
 from celery import Celery
-from kombu import Queue as KombuQueue
+from kombu import entity
 
 from core.settings import get_settings
 from services.journey_plan import Queue
+from worker import lifecycle
 
 # Above any task's length; there are no ETAs here that a shorter one could double.
 VISIBILITY_TIMEOUT_SECONDS = 3600
 TASK_TIME_LIMIT_SECONDS = 120
+
+# kombu has no types.
+_KombuQueue: Any = entity.Queue
 
 
 def create_app() -> Celery:
@@ -48,9 +52,9 @@ def create_app() -> Celery:
     return celery
 
 
-def _queue(queue: Queue, broker_url: str) -> KombuQueue:
+def _queue(queue: Queue, broker_url: str) -> Any:
     arguments = {"x-queue-type": "quorum"} if broker_url.startswith("amqp") else None
-    return KombuQueue(queue.value, routing_key=queue.value, queue_arguments=arguments)
+    return _KombuQueue(queue.value, routing_key=queue.value, queue_arguments=arguments)
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
@@ -68,3 +72,4 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
 
 
 app = create_app()
+lifecycle.connect()

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from worker.cli import diagnosis, registering, roles, secrets, stack, users
+from worker.cli import diagnosis, journeys, registering, roles, secrets, stack, users
 
 app = typer.Typer(
     name="anmei",
@@ -17,6 +17,7 @@ stack.add_to(app)
 roles.add_to(app)
 diagnosis.add_to(app)
 registering.add_to(app)
+journeys.add_to(app)
 app.add_typer(users.app, name="user")
 app.add_typer(secrets.app, name="secrets")
 

@@ -1,0 +1,95 @@
+"""What a worker process does besides tasks: says that it is there, watches itself, and stops without dropping anything."""
+
+import gc
+import os
+import socket
+import threading
+from datetime import datetime
+from typing import Any
+
+from celery import signals
+from celery.worker import state
+
+from clients import broker
+from core import database, log_events
+from core.clock import utc_now
+from core.errors import DatabaseUnavailableError
+from core.logging import get_logger
+from core.settings import get_settings
+from services import heartbeats, shutdown
+from worker.watchdog import Glance, Watchdog
+
+log = get_logger(__name__)
+
+
+class _Worker:
+    """The main process of one worker, from ready to shutdown."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._queues = sorted(consumer.app.amqp.queues.consume_from)
+        self._id = f"{consumer.hostname}:{os.getpid()}"
+        self._received = 0
+        self._last_task_at: datetime | None = None
+        self._watchdog = Watchdog(self._glance, self._queues)
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        signals.task_received.connect(self._note_task, weak=False)
+        self._watchdog.start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        log.info(log_events.PROCESS_STARTED, queues=self._queues, host=socket.gethostname())
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._watchdog.stop()
+
+    def _note_task(self, **_: Any) -> None:
+        self._received += 1
+        self._last_task_at = utc_now()
+
+    def _glance(self) -> Glance:
+        lengths = broker.queue_lengths(get_settings().require_broker_url(), self._queues)
+        return Glance(sum(lengths.values()), len(state.reserved_requests), self._received)
+
+    def _beat(self) -> None:
+        while True:
+            try:
+                heartbeats.beat(self._id, role="worker", queues=self._queues, last_task_at=self._last_task_at)
+            except DatabaseUnavailableError as error:
+                log.warning("heartbeat_missed", error=error.message)
+            if self._stopped.wait(heartbeats.BEAT_SECONDS):
+                break
+        try:
+            heartbeats.leave(self._id)
+        except DatabaseUnavailableError as error:
+            log.warning("heartbeat_missed", error=error.message)
+
+
+_worker: _Worker | None = None
+
+
+def connect() -> None:
+    """Hook into Celery's signals; they fire in worker processes only."""
+    signals.worker_ready.connect(_ready, weak=False)
+    signals.worker_shutting_down.connect(_shutting_down, weak=False)
+    signals.worker_process_init.connect(_child_started, weak=False)
+
+
+def _ready(sender: Any, **_: Any) -> None:
+    global _worker
+    _worker = _Worker(sender)
+    _worker.start()
+    # What was loaded by now stays: no collection needs to look at it again.
+    gc.freeze()
+
+
+def _shutting_down(**_: Any) -> None:
+    shutdown.stopping.set()
+    if _worker is not None:
+        _worker.stop()
+
+
+def _child_started(**_: Any) -> None:
+    # A child of the pool works on one task at a time.
+    database.set_pool_size(2)
+    gc.freeze()
