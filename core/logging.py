@@ -49,7 +49,7 @@ def configure_logging(role: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     # httpx and the MCP SDK log every request at INFO; ours say the same with the journey they belong to.
-    for noisy in ("httpx", "httpcore", "mcp", "uvicorn.access"):
+    for noisy in ("httpx", "httpcore", "mcp", "uvicorn.access", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

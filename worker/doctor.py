@@ -1,5 +1,6 @@
 """`anmei doctor`: looks at everything a stack needs and says, for each thing that is wrong, what to do."""
 
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from core.crypto import UndecryptableError, decrypt
 from core.database import unit_of_work
+from core.logging import configure_logging
 from core.settings import MissingSettingError, Settings, get_settings
 from worker import embedded
 from worker.embedded import EmbeddedServerError
@@ -292,4 +294,7 @@ def examine() -> Iterator[Finding]:
             yield Finding("settings", Verdict.WRONG, f"{variable}: {problem['msg']}", f"mend or unset {variable}")
         return
     yield Finding("settings", Verdict.OK, "readable")
+    configure_logging("doctor")
+    # The findings say it in their own words.
+    logging.getLogger().setLevel(logging.CRITICAL)
     yield from Doctor(settings).examine()

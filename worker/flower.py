@@ -2,6 +2,7 @@
 
 import atexit
 import base64
+import logging
 import signal
 import sys
 from types import FrameType
@@ -36,6 +37,8 @@ def serve_flower() -> None:
 
     settings = get_settings()
     configure_logging("flower")
+    # It warns of every question that no worker answered in a second, as while everything starts.
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     options.address = settings.bind
     options.port = settings.flower_port
     options.basic_auth = [f"{ADMIN}:{password}" for password in flower_passwords()]

@@ -1,7 +1,9 @@
 """What each role's process runs. All take everything from the settings, so that a container needs only the environment."""
 
+import logging
 import os
 import sys
+import warnings
 from importlib import import_module
 
 from core import log_events
@@ -36,9 +38,12 @@ def serve_mcp(transport: str) -> None:
 def run_worker(*, queues: str, pool: str, concurrency: int, announce: bool) -> None:
     """Work on the queues until told to stop. With `announce`, print READY_LINE once the broker is consumed from."""
     from celery import signals
+    from celery.exceptions import SecurityWarning
 
     from worker.app import app
 
+    # Celery warns root of pickled messages; ours are JSON and nothing else is accepted.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     # Connected for good: signals hold weak references by default.
     signals.setup_logging.connect(lambda **_: configure_logging("worker"), weak=False)
     if announce:
@@ -64,6 +69,7 @@ def run_beat() -> None:
     from worker import metrics_server
 
     settings = get_settings()
+    configure_logging("beat")
     metrics_server.serve(settings.metrics_port, settings.bind)
     # By name, like the Celery application names its tasks: they build on this package, not it on them.
     import_module("tasks.beat").main()
@@ -72,6 +78,8 @@ def run_beat() -> None:
 def _serve(factory: str, host: str, port: int, *, workers: int = 1) -> None:
     import uvicorn
 
+    # Its "started", "waiting" and "running" say what the line below says; what goes wrong is at error level.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     log.info(log_events.PROCESS_STARTED, address=f"{host}:{port}", workers=workers)
     uvicorn.run(
         factory,

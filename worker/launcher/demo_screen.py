@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import IO
 
 from rich.console import Console as RichConsole
@@ -30,7 +31,7 @@ class Screen:
         self._plain_at = 0.0
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -113,8 +114,10 @@ def _show_timeline(screen: Screen) -> None:
     if journey_id is None:
         return
     screen.say(f"one journey, the one that waited longest ({journey_id}):")
-    for event in timeline(journey_id):
-        screen.say(f"  {event.since_accepted_ms:>8.0f} ms  {event.text}")
+    for text, same in groupby(timeline(journey_id), key=lambda event: event.text):
+        events = list(same)
+        times = f" ({len(events)} times)" if len(events) > 1 else ""
+        screen.say(f"  {events[0].since_accepted_ms:>8.0f} ms  {text}{times}")
 
 
 def _both(latency: Latency) -> str:

@@ -1,6 +1,7 @@
 """A whole stack: servers, schema, seed, processes; what it tells the world in run.json; and its orderly end."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import AnmeiError
+from core.logging import configure_logging
 from core.settings import Settings, get_settings
 from worker import embedded
 from worker.launcher import seeding
@@ -164,6 +166,9 @@ def remove_old_demos(data_dir: Path) -> None:
 def bootstrap(data_dir: Path | None = None, *, embedded_only: bool = False) -> Settings:
     """Return this process's settings prepared for a stack: an absolute data directory, and its own if one is given."""
     settings = get_settings()
+    configure_logging("launcher")
+    # On this console the launcher speaks for itself.
+    logging.getLogger().setLevel(logging.WARNING)
     settings.data_dir = (data_dir or settings.data_dir).absolute()
     if embedded_only:
         settings.database_url = settings.broker_url = settings.redis_url = None
