@@ -111,6 +111,7 @@ def replay_dead_letters(
     payload: Annotated[str | None, typer.Option(help="Other inputs for the step, as JSON.")] = None,
 ) -> None:
     """Do failed steps again, one or many."""
+    from models import StepName
     from queries.dead_letters import DeadLetterFilter
     from services import dead_letters as service
 
@@ -120,9 +121,8 @@ def replay_dead_letters(
         replayed = service.replay(dead_letter_id, actor=_actor(), payload=json.loads(payload) if payload else None)
         typer.echo(f"replaying {replayed.step} of journey {replayed.journey_id}")
         return
-    taken = service.replay_many(
-        DeadLetterFilter(step=step, error_code=error_code), actor=_actor(), per_second=per_second
-    )
+    wanted = DeadLetterFilter(step=_chosen(StepName, step), error_code=error_code)
+    taken = service.replay_many(wanted, actor=_actor(), per_second=per_second)
     typer.echo(f"replaying {len(taken)} dead letters, {per_second:g} a second")
 
 
