@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 INFINITE = float("inf")
 LATENCY_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 WORK_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+CLAIM_BOUNDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+RATING_BOUNDS = (1.0, 2.0, 3.0, 4.0, 5.0)
 # Nobody who registered should wait longer than this for a greeting: the service level the alerts are about.
 GREETING_TARGET_SECONDS = 3.0
 
@@ -41,6 +43,14 @@ class Source:
     events: tuple[Event, ...]
     joins: str = ""
     condition: str = "true"
+    table: str = ""
+    # A time written when a row settles, by the database's clock and indexed: where pending rows need not be looked at one
+    # by one. Only for rows that add nothing before they are settled.
+    settled_at: str | None = None
+
+    @property
+    def rows_of(self) -> str:
+        return self.table or self.name
 
 
 def _us(since: str, until: str) -> str:
@@ -55,15 +65,10 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="journeys",
         key="accepted_at",
-        columns="s.id, s.status, s.accepted_at, s.conversation_at, s.greeted_at, s.finished_at",
-        settled="s.finished_at IS NOT NULL",
+        columns="s.id, s.status, s.accepted_at, s.conversation_at, s.greeted_at",
+        settled="(s.conversation_at IS NOT NULL AND s.greeted_at IS NOT NULL) OR s.finished_at IS NOT NULL",
         events=(
             Event("registration_journeys_accepted_total", (), "status <> 'skipped'"),
-            Event(
-                "registration_journeys_total",
-                ("status",),
-                "finished_at IS NOT NULL AND status IN ('succeeded', 'skipped', 'cancelled')",
-            ),
             Event(
                 "registration_conversation_latency_seconds",
                 (),
@@ -77,6 +82,22 @@ SOURCES: tuple[Source, ...] = (
                 "greeted_at IS NOT NULL",
                 _us("accepted_at", "greeted_at"),
                 LATENCY_BOUNDS,
+            ),
+        ),
+    ),
+    # By itself, because a journey with a dead letter may stay unfinished for long, and there may be many of them.
+    Source(
+        name="journey_ends",
+        table="journeys",
+        key="accepted_at",
+        columns="s.id, s.status, s.finished_at",
+        settled="s.finished_at IS NOT NULL",
+        settled_at="finished_at",
+        events=(
+            Event(
+                "registration_journeys_total",
+                ("status",),
+                "finished_at IS NOT NULL AND status IN ('succeeded', 'skipped', 'cancelled')",
             ),
         ),
     ),
@@ -163,6 +184,25 @@ SOURCES: tuple[Source, ...] = (
             ),
         ),
     ),
+    Source(
+        name="claims",
+        key="claimed_at",
+        columns="""s.id, s.waited_ms, NOT EXISTS (SELECT FROM claims e WHERE e.conversation_id = s.conversation_id
+            AND (e.claimed_at, e.id) < (s.claimed_at, s.id)) AS is_first""",
+        settled="true",
+        # A conversation handed on was answered long ago: only the first claim says how long a customer waited.
+        events=(Event("consultant_claim_seconds", (), "is_first", "waited_ms * 1000::bigint", CLAIM_BOUNDS),),
+    ),
+    Source(
+        name="feedback",
+        key="created_at",
+        columns="s.id, s.rating",
+        joins="JOIN messages m ON m.id = s.message_id",
+        condition="m.source IS NOT NULL",
+        settled="true",
+        # A rating is no duration; one point is one second here and one point again on the page.
+        events=(Event("welcome_feedback_rating", (), "true", "rating * 1000000::bigint", RATING_BOUNDS),),
+    ),
 )
 
 
@@ -198,35 +238,46 @@ def _sums(source: Source, condition: str = "true") -> str:
     return f"SELECT figure, labels, le, count(*) AS count, sum(us)::bigint AS sum_us FROM (\n    {events}) AS e GROUP BY 1, 2, 3"
 
 
-def _live(source: Source) -> TextClause:
-    rows = f"SELECT {source.columns} FROM {source.name} s {source.joins} WHERE {source.condition}"
-    return text(f"""
-WITH picked AS MATERIALIZED (
-    {rows} AND s.{source.key} >= :watermark
+def _rows(source: Source, columns: str, since: str, *, by_settled_at: bool) -> str:
+    """Rows from the watermark on, and the pending ones before it that may count by now."""
+    rows = f"SELECT {columns} FROM {source.rows_of} s {source.joins} WHERE ({source.condition})"
+    pending = f"SELECT row_id FROM figure_pending WHERE source = '{source.name}'"
+    if by_settled_at:
+        # Whatever settled after the last round was not visible to it, so began, and was stamped, after its horizon.
+        before = f"{rows} AND s.{source.settled_at} >= {since} AND s.{source.key} < {since} AND s.id IN ({pending})"
+    else:
+        # OFFSET 0 keeps the planner to one look-up a pending row: they are few, and it would rather read the whole table.
+        before = f"SELECT r.* FROM ({pending}) p CROSS JOIN LATERAL ({rows} AND s.id = p.row_id OFFSET 0) AS r"
+    return f"""
+    {rows} AND s.{source.key} >= {since} {{until}}
     UNION ALL
-    {rows} AND s.{source.key} < :watermark
-      AND s.id IN (SELECT row_id FROM figure_pending WHERE source = '{source.name}')
+    SELECT * FROM ({before}) AS b"""
+
+
+def _live(source: Source) -> TextClause:
+    return text(f"""
+WITH picked AS MATERIALIZED ({_rows(source, source.columns, ":watermark", by_settled_at=source.settled_at is not None).format(until="")}
 )
 {_sums(source)}""")
 
 
 def _roll(source: Source) -> TextClause:
-    columns = f"{source.columns}, {source.settled} AS settled"
-    rows = f"SELECT {columns} FROM {source.name} s {source.joins} WHERE {source.condition}"
-    pending = f"SELECT row_id FROM figure_pending WHERE source = '{source.name}'"
+    columns = f"{source.columns}, ({source.settled}) AS settled"
+    # Every pending row is looked at, whatever its times say: rolling up is the moment that must not miss any.
+    looked_at = _rows(source, columns, ":since", by_settled_at=False).format(until=f"AND s.{source.key} < :until")
     return text(f"""
-WITH picked AS MATERIALIZED (
-    {rows} AND s.{source.key} >= :since AND s.{source.key} < :until
-    UNION ALL
-    {rows} AND s.{source.key} < :since AND {source.settled} AND s.id IN ({pending})
+WITH picked AS MATERIALIZED ({looked_at}
 ),
 kept AS (
-    INSERT INTO figure_pending (source, row_id) SELECT '{source.name}', id FROM picked WHERE NOT settled
+    INSERT INTO figure_pending (source, row_id)
+    SELECT '{source.name}', id FROM picked WHERE NOT settled
+    ON CONFLICT DO NOTHING
 ),
 -- What is settled now, and what was deleted while it was pending.
 dropped AS (
     DELETE FROM figure_pending p WHERE p.source = '{source.name}'
-      AND (p.row_id IN (SELECT id FROM picked) OR NOT EXISTS (SELECT FROM {source.name} s WHERE s.id = p.row_id))
+      AND (p.row_id IN (SELECT id FROM picked WHERE settled)
+           OR NOT EXISTS (SELECT FROM {source.rows_of} s WHERE s.id = p.row_id))
 ),
 added AS (
     INSERT INTO figure_totals AS f (figure, labels, le, count, sum_us)
@@ -244,7 +295,7 @@ _LIVE = {source.name: _live(source) for source in SOURCES}
 _ROLL = {source.name: _roll(source) for source in SOURCES}
 _DIRECT = {
     source.name: text(
-        f"WITH picked AS MATERIALIZED (SELECT {source.columns} FROM {source.name} s {source.joins} WHERE {source.condition})\n"
+        f"WITH picked AS MATERIALIZED (SELECT {source.columns} FROM {source.rows_of} s {source.joins} WHERE {source.condition})\n"
         + _sums(source)
     )
     for source in SOURCES
@@ -290,7 +341,7 @@ def find_rolled_seconds_ago(session: Session) -> float | None:
 
 def find_batch_end(session: Session, source: Source, *, since: datetime, rows: int, horizon: datetime) -> datetime:
     """Return up to where about `rows` rows from `since` on reach, at most the horizon and always past `since`."""
-    nth = f"SELECT s.{source.key} FROM {source.name} s WHERE {source.condition} AND s.{source.key}"
+    nth = f"SELECT s.{source.key} FROM {source.rows_of} s {source.joins} WHERE {source.condition} AND s.{source.key}"
     found = session.scalar(
         text(f"{nth} >= :since ORDER BY s.{source.key} OFFSET :rows LIMIT 1"), {"since": since, "rows": rows}
     )

@@ -26,7 +26,7 @@ from services.figures_families import Figures
 from services.journey_plan import Queue
 from services.webhook_counts import count_webhook, flush
 
-__all__ = ["CONTENT_TYPE", "count_webhook", "flush", "render", "roll"]
+__all__ = ["CONTENT_TYPE", "count_webhook", "flush", "forget", "render", "roll"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Several scrapers, and a person who looks, cost one collection a second.
@@ -50,6 +50,11 @@ def render() -> bytes:
     Figures of the record are the same from every process: take one of them (`max`), never their sum.
     """
     return _page.current()
+
+
+def forget() -> None:
+    """Collect anew at the next `render`, however young the page is. For tests, which change the record behind its back."""
+    _page.forget()
 
 
 def roll(*, max_seconds: float = 60.0) -> int:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import product
 
 from models import AttemptOutcome, Channel, JourneyStatus, StepName, WelcomeSource
-from queries.figures import GREETING_TARGET_SECONDS, LATENCY_BOUNDS, WORK_BOUNDS
+from queries.figures import CLAIM_BOUNDS, GREETING_TARGET_SECONDS, LATENCY_BOUNDS, RATING_BOUNDS, WORK_BOUNDS
 from services.journey_plan import Queue
 
 
@@ -199,6 +199,22 @@ METRICS: tuple[Metric, ...] = (
         "Notifications of consultants by what became of them.",
         ("channel", "outcome"),
         _each(Channel, ["sent", "failed"]),
+    ),
+    Metric(
+        "consultant_claim_seconds",
+        Kind.HISTOGRAM,
+        "From the consultants being told to the first claim of a conversation.",
+        (),
+        ((),),
+        CLAIM_BOUNDS,
+    ),
+    Metric(
+        "welcome_feedback_rating",
+        Kind.HISTOGRAM,
+        "Customers' ratings of welcomes, 1 to 5, as first given.",
+        (),
+        ((),),
+        RATING_BOUNDS,
     ),
     Metric("consultants_connected", Kind.GAUGE, "Consultants with at least one open socket.", (), ((),)),
     Metric(

@@ -1,0 +1,1 @@
+"""Deployment: compose, images, Prometheus, Grafana and Kubernetes files against the code they name."""

@@ -1,0 +1,1 @@
+"""Figures: the metrics page and what it is computed from."""
