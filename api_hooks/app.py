@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from api_hooks import health, webhook
+from api_hooks import auth, health, users, webhook
 from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
 from api_hooks.responses import PROBLEM_RESPONSES, install_error_handlers
 from core import database
@@ -36,7 +36,10 @@ def create_app() -> FastAPI:
 
 
 def _v1() -> APIRouter:
-    return APIRouter(prefix=V1)
+    v1 = APIRouter(prefix=V1)
+    for part in (auth, users):
+        v1.include_router(part.router)
+    return v1
 
 
 @asynccontextmanager

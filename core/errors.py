@@ -51,8 +51,8 @@ class ConflictError(AnmeiError):
 class RateLimitedError(AnmeiError):
     code = "RATE_LIMITED"
 
-    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_after_seconds: int = 1, code: str | None = None) -> None:
+        super().__init__(message, code=code)
         self.retry_after_seconds = retry_after_seconds
 
 

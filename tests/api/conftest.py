@@ -1,0 +1,84 @@
+"""The application in this process, people who sign in, and API processes of their own."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from core import passwords
+from services import auth, users
+from services.permissions import Role
+
+PASSWORD = SecretStr("a long enough password")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> None:
+    """Hash with the least work: what argon2 costs is not under test."""
+    from argon2 import PasswordHasher
+
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@pytest.fixture(scope="session")
+def app(database: str) -> FastAPI:
+    from api_hooks.app import create_app
+
+    return create_app()
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """An HTTP client of the application; what nobody expected is answered, not raised."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+class Person:
+    """Somebody signed in: their tokens, and headers that carry them."""
+
+    def __init__(self, user_id: Any, username: str, tokens: auth.Tokens) -> None:
+        self.user_id = user_id
+        self.username = username
+        self.token = tokens.access_token.get_secret_value()
+        self.refresh_token = tokens.refresh_token.get_secret_value()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+SignIn = Callable[..., Person]
+
+
+@pytest.fixture
+def sign_in(database: str) -> SignIn:
+    """Make a member of staff with these roles and sign them in."""
+    made = 0
+
+    def signed_in(*roles: str, username: str | None = None) -> Person:
+        nonlocal made
+        made += 1
+        name = username or f"{roles[0]}-{made}"
+        user = users.create_staff_user(name, PASSWORD, [Role(role) for role in roles], actor="test")
+        return Person(user.id, name, auth.login(name, PASSWORD, origin="test"))
+
+    return signed_in
+
+
+@pytest.fixture
+def admin(sign_in: SignIn) -> Person:
+    return sign_in("admin")
+
+
+@pytest.fixture
+def operator(sign_in: SignIn) -> Person:
+    return sign_in("operator")
+
+
+@pytest.fixture
+def consultant(sign_in: SignIn) -> Person:
+    return sign_in("consultant")
