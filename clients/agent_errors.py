@@ -1,11 +1,11 @@
-"""Every way an agent call fails, as our two errors with stable codes; foreign exceptions and bodies are mapped here."""
+"""Foreign exceptions and error bodies of agents, mapped to our two errors; the codes are in agent_codes."""
 
 import re
-from enum import StrEnum
 
 import httpx
 from pydantic import SecretStr
 
+from clients.agent_codes import TRANSIENT_CODES, AgentCode
 from core.errors import AgentPermanentError, AgentTransientError
 
 AgentError = AgentTransientError | AgentPermanentError
@@ -15,59 +15,6 @@ _SHOWN_CHARACTERS = 300
 _KEY_LIKE = re.compile(r"(?i)\b(bearer\s+\S+|(?:app|sk|mcp_key|key)[-_][A-Za-z0-9*_\-.]{6,})")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+")
 
-
-class AgentCode(StrEnum):
-    """Stable codes of agent failures."""
-
-    # Transient: the same call may succeed later.
-    TIMEOUT = "AGENT_TIMEOUT"
-    UNREACHABLE = "AGENT_UNREACHABLE"
-    CONNECTION_LOST = "AGENT_CONNECTION_LOST"
-    POOL_EXHAUSTED = "AGENT_POOL_EXHAUSTED"
-    UNAVAILABLE = "AGENT_UNAVAILABLE"
-    BUSY = "AGENT_BUSY"
-    BAD_RESPONSE = "AGENT_BAD_RESPONSE"
-    NO_TERMINAL_EVENT = "AGENT_NO_TERMINAL_EVENT"
-    EMPTY_ANSWER = "AGENT_EMPTY_ANSWER"
-    COMPLETION_ERROR = "AGENT_COMPLETION_ERROR"
-    RUN_FAILED = "AGENT_RUN_FAILED"
-    RUN_STOPPED = "AGENT_RUN_STOPPED"
-    INTERRUPTED = "AGENT_INTERRUPTED"
-    # Permanent: somebody must change something first.
-    BAD_KEY = "AGENT_BAD_KEY"
-    FORBIDDEN = "AGENT_FORBIDDEN"
-    NOT_FOUND = "AGENT_NOT_FOUND"
-    BAD_REQUEST = "AGENT_BAD_REQUEST"
-    MISCONFIGURED = "AGENT_MISCONFIGURED"
-    QUOTA = "AGENT_QUOTA"
-    BAD_URL = "AGENT_BAD_URL"
-    REDIRECTED = "AGENT_REDIRECTED"
-    RESPONSE_TOO_LARGE = "AGENT_RESPONSE_TOO_LARGE"
-    CONTENT_FILTERED = "AGENT_CONTENT_FILTERED"
-    UNSUPPORTED = "AGENT_UNSUPPORTED"
-    CLIENT_FAULT = "AGENT_CLIENT_FAULT"
-
-
-TRANSIENT_CODES = frozenset(
-    {
-        AgentCode.TIMEOUT,
-        AgentCode.UNREACHABLE,
-        AgentCode.CONNECTION_LOST,
-        AgentCode.POOL_EXHAUSTED,
-        AgentCode.UNAVAILABLE,
-        AgentCode.BUSY,
-        AgentCode.BAD_RESPONSE,
-        AgentCode.NO_TERMINAL_EVENT,
-        AgentCode.EMPTY_ANSWER,
-        AgentCode.COMPLETION_ERROR,
-        AgentCode.RUN_FAILED,
-        AgentCode.RUN_STOPPED,
-        AgentCode.INTERRUPTED,
-    }
-)
-# May be lasting although they look transient, and each retry is a paid run: the caller repeats these at most twice.
-BOUNDED_RETRY_CODES = frozenset({AgentCode.COMPLETION_ERROR, AgentCode.RUN_FAILED, AgentCode.EMPTY_ANSWER})
-MAX_BOUNDED_RETRIES = 2
 
 # Dify's codes, before the stream and in it. What is not listed is judged by its HTTP status.
 _DIFY_CODES = {

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import httpx
 import uvloop
 
-from clients.agent_errors import AgentCode, agent_error
+from clients.agent_codes import AgentCode
+from clients.agent_errors import agent_error
 from clients.delta_relay import DeltaThread
 from core import log_events
 from core.errors import AgentPermanentError, AgentTransientError
@@ -111,8 +112,11 @@ class AgentLoop:
             await asyncio.wait(calls, timeout=timeout_seconds / 2)
         if self._background:
             await asyncio.wait(set(self._background), timeout=timeout_seconds / 2)
-        for task in self._background:
+        left = set(self._background)
+        for task in left:
             task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=0.5)
         if self._http is not None:
             await self._http.aclose()
 

@@ -9,7 +9,8 @@ from typing import Protocol
 import httpx
 from pydantic import SecretStr
 
-from clients.agent_errors import AgentCode, AgentError, agent_error, from_transport, shown
+from clients.agent_codes import AgentCode
+from clients.agent_errors import AgentError, agent_error, from_transport, shown
 from clients.agent_loop import AgentLoop
 from clients.agent_types import AgentAnswer, Draft
 from clients.delta_relay import DeltaRelay
@@ -186,8 +187,11 @@ async def _abandon(call: StreamCall, reader: "asyncio.Task[None]") -> None:
     """End a run nobody waits for. Hanging up alone does not: the run would go on, spend tokens and call our tools."""
     if call.stop is not None and not call.named.is_set() and not reader.done():
         naming = asyncio.create_task(call.named.wait())
-        await asyncio.wait({naming, reader}, timeout=NAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        naming.cancel()
+        try:
+            await asyncio.wait({naming, reader}, timeout=NAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            naming.cancel()
+            reader.cancel()
     reader.cancel()
     # Waited for, not awaited: the reader's own failure was already reported, or nobody asks for it any more.
     await asyncio.wait({reader})

@@ -1,7 +1,7 @@
 """Agents as services call them: start a run, get a future. Synchronous outside, one event loop a process inside.
 
 The futures fail only with core.errors.AgentTransientError or AgentPermanentError; their codes are in
-clients.agent_errors.AgentCode. Cancelling a future, or its timeout, stops the run at the provider.
+clients.agent_codes.AgentCode. Cancelling a future, or its timeout, stops the run at the provider.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from clients import agent_loop, dify, openai_compatible
-from clients.agent_errors import BOUNDED_RETRY_CODES, MAX_BOUNDED_RETRIES, AgentCode, agent_error
+from clients.agent_codes import BOUNDED_RETRY_CODES, MAX_BOUNDED_RETRIES, AgentCode
+from clients.agent_errors import agent_error
 from clients.agent_loop import AgentLoop, shutdown
 from clients.agent_types import AgentAnswer, AgentInfo, AgentRequest, AgentTarget
 from clients.delta_relay import DeltaRelay

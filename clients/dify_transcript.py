@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 from pydantic import SecretStr
 
-from clients.agent_errors import AgentCode, AgentError, agent_error, refused
+from clients.agent_codes import AgentCode
+from clients.agent_errors import AgentError, agent_error, refused
 from clients.agent_types import Draft
 from clients.sse import SseEvent
 

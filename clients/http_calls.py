@@ -8,7 +8,8 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
-from clients.agent_errors import AgentCode, agent_error, from_transport, refused
+from clients.agent_codes import AgentCode
+from clients.agent_errors import agent_error, from_transport, refused
 from clients.agent_loop import AgentLoop
 
 MAX_REPLY_BYTES = 1 << 20

@@ -7,7 +7,8 @@ import orjson
 from pydantic import SecretStr
 
 from clients import agent_stream, http_calls
-from clients.agent_errors import AgentCode, AgentError, agent_error, refused
+from clients.agent_codes import AgentCode
+from clients.agent_errors import AgentError, agent_error, refused
 from clients.agent_loop import AgentLoop
 from clients.agent_types import AgentAnswer, AgentInfo, AgentRequest, AgentTarget, Draft
 from clients.delta_relay import DeltaRelay

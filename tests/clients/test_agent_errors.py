@@ -7,7 +7,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from clients.agent_errors import BOUNDED_RETRY_CODES, TRANSIENT_CODES, AgentCode, from_transport, refused
+from clients.agent_codes import BOUNDED_RETRY_CODES, TRANSIENT_CODES, AgentCode
+from clients.agent_errors import from_transport, refused
 from core.errors import AgentPermanentError, AgentTransientError
 
 KEY = SecretStr("app-Secret0123456789")
