@@ -16,13 +16,12 @@ from mcp_types import INVALID_PARAMS, CallToolResult, TextContent
 
 from core import log_events
 from core.clock import utc_now
-from core.errors import AnmeiError, NotAllowedError, RateLimitedError
+from core.errors import AnmeiError, InvalidInputError, NotAllowedError, RateLimitedError
 from core.logging import get_logger
 from mcp_server import outputs
 from mcp_server.catalogue import Catalogue, OfferedTool
 from mcp_server.limits import RateLimiter
 from mcp_server.recorder import Call, CallRecorder
-from mcp_server.toolkit import InvalidArgumentsError
 from models import CallOutcome
 from services import mcp_settings
 from services.mcp_registry import GroupEntry
@@ -98,7 +97,7 @@ class ToolRunner:
             given = offered.validated(arguments)
             value = await self._run(offered, context, given)
             return Answer(CallOutcome.OK, outputs.encode(value, mcp_settings.current().max_output_bytes))
-        except InvalidArgumentsError as error:
+        except InvalidInputError as error:
             return _refusal(CallOutcome.INVALID_ARGUMENTS, error)
         except RateLimitedError as error:
             return _refusal(CallOutcome.RATE_LIMITED, error)

@@ -5,7 +5,9 @@ from typing import NamedTuple
 from core import crypto
 from core.database import unit_of_work
 from models import ToolGroup
+from queries import customer_records
 from queries import mcp_groups as group_queries
+from services import treatment_seed
 from services.mcp_groups import new_key
 from services.mcp_work import EXTERNAL, INTERNAL
 
@@ -92,3 +94,4 @@ def ensure_seed() -> None:
             # Tools come with their new group only: one an administrator took away must not come back at the next start.
             if group_queries.insert_group_if_missing(session, group):
                 group_queries.insert_tools_if_missing(session, seed.name, list(seed.tools))
+        customer_records.insert_projects_if_missing(session, treatment_seed.projects())

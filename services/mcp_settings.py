@@ -36,9 +36,9 @@ class McpSettings(BaseModel):
     log_retention_months: Annotated[int, Field(ge=1, le=120)] = 6
 
 
-_family = SettingsFamily(NAME, McpSettings)
-current = _family.current
-current_version = _family.current_version
-change = _family.change
-on_change = _family.on_change
+FAMILY = SettingsFamily(NAME, McpSettings)
+current = FAMILY.current
+current_version = FAMILY.current_version
+change = FAMILY.change
+on_change = FAMILY.on_change
 VersionedMcpSettings = Versioned[McpSettings]
