@@ -24,7 +24,7 @@ from services import heartbeats, mcp_figures
 from services.figures_catalog import Part
 from services.figures_families import Figures
 from services.journey_plan import Queue
-from services.webhook_counts import count_webhook, flush
+from services.webhook_counts import FOLD_AFTER_SECONDS, KEEPER_ID, count_webhook, flush
 
 __all__ = ["CONTENT_TYPE", "count_webhook", "flush", "forget", "render", "roll"]
 
@@ -69,6 +69,9 @@ def roll(*, max_seconds: float = 60.0) -> int:
         while more and time.monotonic() < deadline:
             counted, more = _roll_batch(source)
             looked_at += counted
+    with unit_of_work() as session:
+        if queries.try_lock_rolling(session):
+            figures_now.fold_webhook_outcomes(session, KEEPER_ID, older_than_seconds=FOLD_AFTER_SECONDS)
     return looked_at
 
 

@@ -124,7 +124,10 @@ def test_an_attempt_that_ends_after_it_was_passed_is_counted_when_it_ends(connec
     assert totals_alone()[succeeded] == 1
     figures.roll()
     assert totals_alone()[succeeded] == 1
-    assert connection.execute("SELECT source FROM figure_pending ORDER BY source").fetchall() == [("journey_ends",), ("journeys",)]
+    assert connection.execute("SELECT source FROM figure_pending ORDER BY source").fetchall() == [
+        ("journey_ends",),
+        ("journeys",),
+    ]
 
 
 def test_totals_outlive_the_rows_they_counted(connection: psycopg.Connection) -> None:
