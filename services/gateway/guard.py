@@ -93,7 +93,7 @@ _LINK = re.compile(
 )
 _URL = re.compile(r"(?i)(?:https?://|www\.)[!-~]+")
 _EMAIL = re.compile(r"(?i)[a-z0-9._%+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
-_DIGITS = re.compile(r"(?<![\d.])\+?\(?\d(?:[\s().-]?\d){6,18}(?!\d)")
+_DIGITS = re.compile(r"(?<!\d)\+?\(?\d(?:[\s().-]?\d){6,}")
 _DATE = re.compile(r"(?:19|20)\d\d[\s./-]?(?:0?[1-9]|1[0-2])[\s./-]?(?:0?[1-9]|[12]\d|3[01])")
 _NO_WORD = re.compile(r"[\W_]+")
 _BLANK_BESIDE_CJK = re.compile(r"(?<=[^\x00-\x7f]) | (?=[^\x00-\x7f])")
