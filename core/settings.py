@@ -59,7 +59,8 @@ class Settings(BaseSettings):
             return self.redis_url
         broker_url = self.require_broker_url()
         if broker_url.startswith("redis+socket://"):
-            return "unix://" + broker_url.removeprefix("redis+socket://")
+            # Celery's name for the database's number, and redis-py's.
+            return "unix://" + broker_url.removeprefix("redis+socket://").replace("virtual_host=", "db=")
         if broker_url.startswith(("redis://", "rediss://")):
             return broker_url
         raise MissingSettingError("the broker is no Redis, so ANMEI_REDIS_URL must name one (redis://host:6379/0)")

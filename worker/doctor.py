@@ -184,15 +184,14 @@ class Doctor:
         except MissingSettingError as error:
             yield Finding("redis", Verdict.WRONG, "not configured", str(error))
             return
-        client = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)
         try:
-            policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
-        except redis.RedisError as error:
+            with redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
+                policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
+        # The last two for a URL that says something it does not know.
+        except (redis.RedisError, ValueError, TypeError) as error:
             remedy = "start Redis or mend ANMEI_REDIS_URL / ANMEI_BROKER_URL"
             yield Finding("redis", Verdict.WRONG, str(error), remedy)
             return
-        finally:
-            client.close()
         if policy not in (None, "noeviction"):
             remedy = "set maxmemory-policy noeviction: a broker must refuse what does not fit, not forget what it holds"
             yield Finding("redis", Verdict.WRONG, f"may forget what it holds ({policy})", remedy)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -185,4 +186,19 @@ def test_a_stopped_process_is_not_started_again(console: Recorder, tmp_path: Pat
 
     supervised(console, test)
     assert log.read_text() == "start\n"
+    assert console.said == []
+
+
+def test_a_second_request_to_stop_kills_at_once_and_starts_nothing_again(console: Recorder) -> None:
+    async def test(supervisor: Supervisor) -> None:
+        deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        await supervisor.start_and_wait([role(deaf + SERVES, name="worker")], timeout_seconds=10)
+        started = time.monotonic()
+        stopping = asyncio.create_task(supervisor.stop())
+        await asyncio.sleep(0)
+        supervisor.hurry()
+        await stopping
+        assert time.monotonic() - started < 2
+
+    supervised(console, test)
     assert console.said == []

@@ -86,6 +86,12 @@ class Child:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
+    def kill(self) -> None:
+        """Kill its whole family at once, and do not start it again."""
+        self._stopping = True
+        if self.pid is not None:
+            kill_tree(self.pid)
+
     async def _ended(self, seconds: float) -> bool:
         process = self._process
         if process is None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from worker.launcher.child import Child
 from worker.launcher.console import Console
 from worker.launcher.roles import Role
-from worker.processes import kill_tree
 
 # A stop takes at most 15 s: workers first, while all they talk to is still there; the servers last.
 WORKERS_SOFT_SECONDS = 7.5
@@ -77,8 +76,7 @@ class Supervisor:
         """Kill whatever of ours still runs, the servers excepted: they close within moments by themselves."""
         workers, shells, _ = self._stages()
         for child in [*workers, *shells]:
-            if child.pid is not None:
-                kill_tree(child.pid)
+            child.kill()
 
     def _stages(self) -> tuple[list[Child], list[Child], list[Child]]:
         workers = [child for child in self.children if child.role.name == WORKER]

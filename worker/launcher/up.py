@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,6 +11,8 @@ from worker.launcher import seeding
 from worker.launcher.console import Console
 from worker.launcher.stack import Stack
 
+# One Ctrl-C or one `kill` may arrive twice, from the terminal and through make, say.
+SAME_REQUEST_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -18,15 +21,19 @@ class StopRequest:
 
     def __init__(self, hurry: Callable[[], None]) -> None:
         self._asked = asyncio.Event()
+        self._asked_at = 0.0
         self._hurry = hurry
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._ask)
 
     def _ask(self) -> None:
-        if self._asked.is_set():
+        now = time.monotonic()
+        if not self._asked.is_set():
+            self._asked_at = now
+            self._asked.set()
+        elif now - self._asked_at > SAME_REQUEST_SECONDS:
             self._hurry()
-        self._asked.set()
 
     async def wait(self) -> None:
         await self._asked.wait()
