@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -54,8 +54,10 @@ class GroupView:
 class Catalogue:
     """One consistent state of all groups; a new one is built when anything changes."""
 
-    def __init__(self, registry: Registry, toolbox: Toolbox) -> None:
+    def __init__(self, registry: Registry, toolbox: Toolbox, *, trying: UUID | None = None) -> None:
+        """Build it. `trying` names a tool that is offered although it or its group is disabled: an administrator tries it."""
         self._registry = registry
+        self._trying = trying
         self.problems: dict[UUID, str] = {}
         self.groups: dict[UUID, GroupView] = {
             group_id: self._view(group, toolbox) for group_id, group in registry.groups.items()
@@ -89,8 +91,10 @@ class Catalogue:
             if problem is not None:
                 self.problems[entry.id] = problem
                 log.warning(log_events.MCP_TOOL_DROPPED, tool=name, group=group.name, problem=problem)
-            elif entry.enabled and function is not None:
+            elif (entry.enabled or entry.id == self._trying) and function is not None:
                 tools[name] = _offer(entry, function)
+        if any(offered.entry.id == self._trying for offered in tools.values()):
+            group = replace(group, enabled=True, accepts_user_ids=True)
         listing = [_listed(offered) for offered in tools.values()]
         return GroupView(group, tools, listing, hashlib.sha256(orjson.dumps(listing)).digest())
 
@@ -108,3 +112,13 @@ def _listed(offered: OfferedTool) -> dict[str, Any]:
         annotations=offered.function.annotations,
     )
     return tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def documentation(function: ToolFunction) -> dict[str, Any]:
+    """Return what a function says of itself: the preview of its documentation."""
+    return {
+        "name": function.name,
+        "description": function.description,
+        "input_schema": function.input_schema,
+        "read_only": bool(function.annotations.read_only_hint),
+    }

@@ -79,6 +79,10 @@ class CallRecorder:
         if len(self._waiting) >= BATCH_ROWS:
             self._wake.set()
 
+    def store_now(self) -> None:
+        """Store what is waiting, on the caller's thread; for single calls without a started writer."""
+        self._drain(give_up_at=time.monotonic() + STOP_SECONDS)
+
     def stop(self) -> None:
         """Store what is waiting, or put it into a file where the database is away; return when that is done."""
         self._stopping = True

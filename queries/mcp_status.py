@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from models import SettingsVersion, ToolGroup
+from models import CallLog, CallTotal, SettingsVersion, ToolGroup
 
 
 def check_schema(session: Session) -> None:
@@ -44,3 +44,11 @@ def find_settings_version(session: Session, name: str, version: int) -> Settings
     return session.scalars(
         select(SettingsVersion).where(SettingsVersion.name == name, SettingsVersion.version == version)
     ).one_or_none()
+
+
+def call_summary(session: Session) -> tuple[int, int, str | None]:
+    """Return the calls since the beginning, those that did not succeed, and when the last one on record was."""
+    failed = func.sum(CallTotal.calls).filter(CallTotal.outcome != "ok")
+    calls, errors = session.execute(select(func.sum(CallTotal.calls), failed)).one()
+    last = session.scalar(select(CallLog.created_at).order_by(CallLog.created_at.desc()).limit(1))
+    return int(calls or 0), int(errors or 0), last.isoformat() if last else None

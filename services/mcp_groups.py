@@ -108,6 +108,13 @@ def reveal_key(group_name: str, actor: str) -> SecretStr:
         return _reveal(session, queries.get_group_by_name(session, group_name), actor)
 
 
+def key_hint(group_name: str) -> str:
+    """Return the beginning of the group's key, by which a person tells it from another; raise NotFoundError."""
+    with unit_of_work() as session:
+        key = crypto.decrypt(queries.get_group_by_name(session, group_name).key_encrypted).get_secret_value()
+    return key[: len(KEY_PREFIX) + 4] + "…"
+
+
 def reveal_key_by_id(group_id: UUID, actor: str) -> SecretStr:
     """Do as `reveal_key` does, for the group of this id."""
     with unit_of_work() as session:
