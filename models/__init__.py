@@ -8,6 +8,7 @@ from models.claims import Claim, Feedback, ReadMark
 from models.conversations import Conversation, Message, SenderType, WelcomeSource
 from models.events import Event
 from models.figures import FigurePending, FigureSource, FigureTotal, WebhookOutcome, WorkerHeartbeat
+from models.gateway import AgentCircuit, AgentVersion, StoredCircuitState, VersionStatus
 from models.journeys import (
     AttemptOutcome,
     DeadLetter,
@@ -36,6 +37,8 @@ from models.users import Consultant, ConsultantConnection, PushChannel, User
 __all__ = [
     "Agent",
     "AgentCall",
+    "AgentCircuit",
+    "AgentVersion",
     "Alert",
     "AlertChannel",
     "AlertStatus",
@@ -81,12 +84,14 @@ __all__ = [
     "StepAttempt",
     "StepName",
     "StepStatus",
+    "StoredCircuitState",
     "Tool",
     "ToolGroup",
     "TreatmentPlan",
     "TreatmentProject",
     "TreatmentRecord",
     "User",
+    "VersionStatus",
     "WebhookOutcome",
     "WebhookReceipt",
     "WebhookSecret",

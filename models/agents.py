@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, CreatedAt, UuidKey, one_of
@@ -53,9 +53,22 @@ class AgentCall(Base):
     started_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime | None]
     duration_ms: Mapped[int | None]
+    # None where the agent has no versions.
+    version_id: Mapped[UUID | None] = mapped_column(ForeignKey("agent_versions.id", ondelete="SET NULL"))
+    first_token_ms: Mapped[int | None]
+    # The provider's id of its message, which its feedback is given on.
+    provider_message_id: Mapped[str | None]
+    # Why the guard refused the answer, and the answer for whoever reviews it. The call itself succeeded.
+    refusal: Mapped[str | None]
+    refused_answer: Mapped[str | None]
+    # What the customer gave the welcome this call wrote, 1 to 5.
+    rating: Mapped[int | None] = mapped_column(SmallInteger)
 
     __table_args__ = (
         one_of("status", CallStatus),
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating_known"),
+        Index("ix_agent_calls_refused", "started_at", postgresql_where=text("refusal IS NOT NULL")),
+        Index("ix_agent_calls_running", "agent_id", "version_id", postgresql_where=text("status = 'running'")),
         Index("ix_agent_calls_journey_id", "journey_id"),
         Index("ix_agent_calls_agent_id_started_at", "agent_id", "started_at"),
         Index("ix_agent_calls_started_at", "started_at"),
