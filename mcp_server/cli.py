@@ -8,9 +8,9 @@ import typer
 
 from core.errors import AnmeiError
 from core.settings import get_settings
-from services import mcp_groups
+from services import mcp_groups, mcp_seed
 
-app = typer.Typer(help="The MCP server: serve it, and connect clients to it.", no_args_is_help=False)
+app = typer.Typer(help="The MCP server: connect clients to it.")
 
 
 class Client(StrEnum):
@@ -18,6 +18,12 @@ class Client(StrEnum):
     CLAUDE_DESKTOP = "claude-desktop"
     CURSOR = "cursor"
     INSPECTOR = "inspector"
+
+
+@app.command("seed")
+def seed() -> None:
+    """Create the first groups, tools and the example catalogue, where they are missing."""
+    mcp_seed.ensure_seed()
 
 
 @app.command("client-config")
