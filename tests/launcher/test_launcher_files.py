@@ -16,6 +16,7 @@ from worker.launcher.console import PrefixedConsole
 from worker.launcher.errors import AlreadyRunningError
 from worker.launcher.files import DataDirectoryLock, Ledger, write_private
 from worker.launcher.plan import choose_ports
+from worker.launcher.ports import PortChooser
 from worker.processes import Identity
 
 
@@ -68,11 +69,24 @@ def test_a_taken_port_moves_to_the_next_free_one_and_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = listener.getsockname()[1]
         settings = Settings(api_port=taken, mcp_port=taken, flower_port=taken, metrics_port=taken)
-        ports = choose_ports(settings, said.append)
+        chooser = PortChooser("127.0.0.1", said.append)
+        ports = choose_ports(settings, chooser)
     chosen = [ports.api, ports.mcp, ports.flower, ports.metrics, ports.agent_simulator, ports.push_simulator]
     assert taken not in chosen
     assert len(set(chosen)) == 6
+    rival = PortChooser("127.0.0.1", said.append)
+    assert rival.wanted(ports.api, "api") != ports.api
+    rival.release()
+    chooser.release()
     assert f"port {taken} for api is taken: using {ports.api}" in said
+
+
+def test_a_promised_port_is_free_again_after_release() -> None:
+    first, second = PortChooser("127.0.0.1", lambda _: None), PortChooser("127.0.0.1", lambda _: None)
+    port = first.any()
+    first.release()
+    assert second.wanted(port, "api") == port
+    second.release()
 
 
 def test_console_lines_are_prefixed_and_json_lines_pass_as_they_are() -> None:

@@ -1,12 +1,11 @@
 """Which processes a stack consists of, on which ports, and what each is told through its environment."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
 from core.settings import Settings, child_environment
-from worker.launcher.ports import any_port, choose_port
+from worker.launcher.ports import PortChooser
 from worker.launcher.roles import Probe, Role, http_probe, loopback_of, own_command, simulator_command
 
 LOOPBACK = "127.0.0.1"
@@ -58,29 +57,16 @@ class Ports:
         return f"http://{LOOPBACK}:{self.push_simulator}"
 
 
-def choose_ports(settings: Settings, say: Callable[[str], None]) -> Ports:
-    """Return the configured ports, each moved to the next free one where it is taken, which is said."""
-    taken: set[int] = set()
-    bind = settings.bind
-
-    def wanted(port: int, name: str) -> int:
-        chosen = choose_port(bind, port, name=name, taken=taken, say=say)
-        taken.add(chosen)
-        return chosen
-
-    def any_free() -> int:
-        chosen = any_port(LOOPBACK, taken=taken)
-        taken.add(chosen)
-        return chosen
-
+def choose_ports(settings: Settings, chooser: PortChooser) -> Ports:
+    """Return the configured ports, each moved to the next free one where it is taken."""
     return Ports(
-        bind=bind,
-        api=wanted(settings.api_port, "api"),
-        mcp=wanted(settings.mcp_port, "mcp"),
-        flower=wanted(settings.flower_port, "flower"),
-        metrics=wanted(settings.metrics_port, "metrics"),
-        agent_simulator=any_free(),
-        push_simulator=any_free(),
+        bind=settings.bind,
+        api=chooser.wanted(settings.api_port, "api"),
+        mcp=chooser.wanted(settings.mcp_port, "mcp"),
+        flower=chooser.wanted(settings.flower_port, "flower"),
+        metrics=chooser.wanted(settings.metrics_port, "metrics"),
+        agent_simulator=chooser.any(),
+        push_simulator=chooser.any(),
     )
 
 

@@ -1,33 +1,63 @@
-"""Ports: the wanted one, or the next free one."""
+"""Ports: the wanted one, or the next free one, promised to one launcher at a time."""
 
 import errno
 import socket
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable
 
 from worker.launcher.errors import LaunchError
 
 _TRIES = 200
 
 
-def choose_port(bind: str, wanted: int, *, name: str, taken: Collection[int], say: Callable[[str], None]) -> int:
-    """Return the wanted port or the next free one above it, saying so. Ports in `taken` are promised to others of ours."""
-    for port in range(wanted, min(wanted + _TRIES, 65_536)):
-        if port not in taken and is_free(bind, port):
-            if port != wanted:
-                say(f"port {wanted} for {name} is taken: using {port}")
-            return port
-    raise LaunchError(f"no free port for {name} from {wanted} on at {bind}: set another one")
+class PortChooser:
+    """Chooses ports and keeps them promised until `release`: what will listen there only starts seconds later."""
 
+    def __init__(self, bind: str, say: Callable[[str], None]) -> None:
+        self._bind = bind
+        self._say = say
+        self._promises: dict[int, socket.socket | None] = {}
 
-def any_port(bind: str, *, taken: Collection[int]) -> int:
-    """Return a free port of the system's choice."""
-    for _ in range(_TRIES):
-        with _listener(bind) as listener:
-            listener.bind((bind, 0))
-            port = int(listener.getsockname()[1])
-        if port not in taken:
-            return port
-    raise LaunchError(f"the system offers no free port at {bind}")
+    def wanted(self, port: int, name: str) -> int:
+        """Return the port or the next free one above it, saying so; raise LaunchError when there is none."""
+        for candidate in range(port, min(port + _TRIES, 65_536)):
+            if is_free(self._bind, candidate) and self._promise(candidate):
+                if candidate != port:
+                    self._say(f"port {port} for {name} is taken: using {candidate}")
+                return candidate
+        raise LaunchError(f"no free port for {name} from {port} on at {self._bind}: set another one")
+
+    def any(self) -> int:
+        """Return a free loopback port of the system's choice."""
+        for _ in range(_TRIES):
+            with _listener("127.0.0.1") as listener:
+                listener.bind(("127.0.0.1", 0))
+                port = int(listener.getsockname()[1])
+            if self._promise(port):
+                return port
+        raise LaunchError("the system offers no free port at 127.0.0.1")
+
+    def release(self) -> None:
+        """Let others have them."""
+        for promise in self._promises.values():
+            if promise is not None:
+                promise.close()
+        self._promises.clear()
+
+    def _promise(self, port: int) -> bool:
+        if port in self._promises:
+            return False
+        promise = None
+        if sys.platform == "linux":
+            # An abstract name (unix(7)) is seen by every user of this network namespace, and goes with its process.
+            promise = socket.socket(socket.AF_UNIX)
+            try:
+                promise.bind(f"\0anmei-port-{port}")
+            except OSError:
+                promise.close()
+                return False
+        self._promises[port] = promise
+        return True
 
 
 def is_free(bind: str, port: int) -> bool:

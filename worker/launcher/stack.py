@@ -21,6 +21,7 @@ from worker.launcher.console import Console
 from worker.launcher.errors import AlreadyRunningError, LaunchError
 from worker.launcher.files import DataDirectoryLock, Ledger, write_private
 from worker.launcher.plan import Plan, Ports, choose_ports
+from worker.launcher.ports import PortChooser
 from worker.launcher.roles import server_role
 from worker.launcher.supervisor import Supervisor
 
@@ -43,6 +44,7 @@ class Stack:
     def __post_init__(self) -> None:
         self._supervisor = Supervisor(self.console, self._changed)
         self._lock = DataDirectoryLock(self.settings.data_dir)
+        self._port_chooser = PortChooser(self.settings.bind, self.console.say)
         self._ledger = Ledger(self.settings.data_dir)
         self._sockets: Path | None = None
         self._described: dict[str, Any] = {}
@@ -55,7 +57,7 @@ class Stack:
             self._lock.acquire()
             self._locked = True
             await self._clean_up()
-            self.ports = choose_ports(self.settings, self.console.say)
+            self.ports = choose_ports(self.settings, self._port_chooser)
             await self._start_servers()
             self.seeded = await self._seed()
             await self._start_processes()
@@ -64,6 +66,7 @@ class Stack:
     async def stop(self) -> None:
         """Stop everything within 15 s and leave nothing behind. Safe at any point of `start`, and twice."""
         await self._supervisor.stop()
+        self._port_chooser.release()
         for path in self._run_files():
             path.unlink(missing_ok=True)
         if self._sockets is not None:
