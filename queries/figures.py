@@ -157,14 +157,15 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="agent_calls",
         key="started_at",
-        columns="s.id, s.status, s.started_at, s.finished_at, a.name AS agent",
-        joins="JOIN agents a ON a.id = s.agent_id",
+        # Versions count from 1; 0 is an agent without any.
+        columns="s.id, s.status, s.started_at, s.finished_at, a.name AS agent, coalesce(v.number, 0)::text AS version",
+        joins="JOIN agents a ON a.id = s.agent_id LEFT JOIN agent_versions v ON v.id = s.version_id",
         settled="s.status <> 'running'",
         events=(
-            Event("agent_calls_total", ("agent", "'1'", "status"), "status <> 'running'"),
+            Event("agent_calls_total", ("agent", "version", "status"), "status <> 'running'"),
             Event(
                 "agent_call_duration_seconds",
-                ("agent", "'1'"),
+                ("agent", "version"),
                 "status <> 'running'",
                 _us("started_at", "finished_at"),
                 LATENCY_BOUNDS,

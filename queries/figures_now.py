@@ -54,6 +54,17 @@ def count_open_journeys(session: Session) -> dict[str, int]:
     return {row.status: row.journeys for row in session.execute(_OPEN)}
 
 
+_CIRCUITS = text("""
+SELECT a.name, coalesce(max(CASE c.state WHEN 'open' THEN 2 WHEN 'half_open' THEN 1 ELSE 0 END), 0) AS state
+FROM agents a LEFT JOIN agent_circuits c ON c.agent_id = a.id WHERE a.enabled GROUP BY a.name
+""")
+
+
+def list_circuits(session: Session) -> dict[str, int]:
+    """Return the enabled agents with the worst state of their versions' circuits: 0 closed, 1 half open, 2 open."""
+    return {row.name: row.state for row in session.execute(_CIRCUITS)}
+
+
 _WEBHOOKS = text("SELECT outcome, sum(count)::bigint AS requests FROM webhook_outcomes GROUP BY outcome")
 
 

@@ -169,6 +169,8 @@ def _read_record() -> list[Family]:
             figures.set("registration_journeys_open", number, status)
         for outcome, number in figures_now.list_webhook_outcomes(session).items():
             figures.set("registration_webhook_requests_total", number, outcome)
+        for agent, state in figures_now.list_circuits(session).items():
+            figures.set("agent_circuit_state", state, agent)
         workers = figures_now.list_heartbeats(session, within_seconds=heartbeats.ALIVE_SECONDS)
     _add_now(figures, now)
     figures.set("celery_workers", len(workers))

@@ -184,7 +184,10 @@ METRICS: tuple[Metric, ...] = (
         LATENCY_BOUNDS,
     ),
     Metric(
-        "agent_circuit_state", Kind.GAUGE, "Circuit breaker of an agent: 0 closed, 1 half open, 2 open.", ("agent",)
+        "agent_circuit_state",
+        Kind.GAUGE,
+        "Circuit of an enabled agent, the worst of its versions: 0 closed, 1 half open, 2 open.",
+        ("agent",),
     ),
     Metric(
         "mcp_tool_calls_total",

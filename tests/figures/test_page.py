@@ -10,10 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
 from core import database as core_database
+from core.ids import new_id
 from core.settings import get_settings
 from services import figures
 from tests.figures import writers
 from tests.figures.conftest import Page
+from tests.support.factories import create_agent
 
 # Section 7 of the contract; the labels are part of it.
 CONTRACT = {
@@ -277,3 +279,37 @@ def test_without_the_broker_queue_lengths_are_missing_and_the_record_is_there(
 def _settings_anew() -> None:
     get_settings.cache_clear()
     core_database.dispose()
+
+
+def test_agents_show_calls_by_version_and_the_worst_of_their_circuits(
+    connection: psycopg.Connection, page: Callable[[], Page]
+) -> None:
+    agent = create_agent(name="小安")
+    create_agent(name="小美")
+    create_agent(name="off", enabled=False)
+    version_id = new_id()
+    connection.execute(
+        "INSERT INTO agent_versions (id, agent_id, number, created_by) VALUES (%s, %s, 3, 'test')",
+        (version_id, agent.id),
+    )
+    for status, version, seconds in (("succeeded", version_id, 2), ("failed", None, 4), ("running", None, None)):
+        connection.execute(
+            "INSERT INTO agent_calls (id, attempt, agent_id, version_id, status, started_at, finished_at)"
+            " VALUES (%s, 1, %s, %s, %s, now(), now() + make_interval(secs => %s))",
+            (new_id(), agent.id, version, status, seconds),
+        )
+    for circuit_id, state in ((version_id, "open"), (agent.id, "half_open")):
+        connection.execute(
+            "INSERT INTO agent_circuits (id, agent_id, state) VALUES (%s, %s, %s)", (circuit_id, agent.id, state)
+        )
+    samples = page()
+    calls = {key: value for (name, key), value in samples.items() if name == "agent_calls_total"}
+    assert calls == {
+        labels(agent="小安", version="3", outcome="succeeded"): 1,
+        labels(agent="小安", version="0", outcome="failed"): 1,
+    }
+    assert samples["agent_call_duration_seconds_sum", labels(agent="小安", version="0")] == 4
+    assert {key: value for (name, key), value in samples.items() if name == "agent_circuit_state"} == {
+        labels(agent="小安"): 2,
+        labels(agent="小美"): 0,
+    }
