@@ -6,16 +6,18 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import ORJSONResponse
 from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_hooks.intake import Intake
 from clients.rate_limit import RateLimit
 from core.errors import AnmeiError, InvalidInputError
 from services import automation, webhook_signature
 from services.intake import Acceptance, IntakeStatus, Registration, Submission
+from services.webhook_counts import count_webhook
 
 router = APIRouter(tags=["webhook"])
 
-BODY_MAX_BYTES = 64 * 1024
+PATH = "/hooks/registrations"
 EVENT_TYPE = "user.registered"
 
 MESSAGES = {
@@ -25,12 +27,38 @@ MESSAGES = {
 }
 
 
-class PayloadTooLargeError(AnmeiError):
-    code = "PAYLOAD_TOO_LARGE"
-
-
 class NotJsonError(AnmeiError):
     code = "NOT_JSON"
+
+
+# What a refusal is counted as, by the status it was answered with; 202 is counted where its outcome is known.
+REFUSALS = {
+    400: "bad_request",
+    401: "unauthorized",
+    413: "too_large",
+    422: "invalid",
+    429: "rate_limited",
+    503: "unavailable",
+}
+
+
+class CountRefusalsMiddleware:
+    """Counts the webhook's refusals, wherever below they were made."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_and_count(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] != 202:
+                count_webhook(REFUSALS.get(message["status"], "error"))
+            await send(message)
+
+        await self.app(scope, receive, send_and_count)
 
 
 class WebhookState:
@@ -45,11 +73,12 @@ class WebhookState:
         await self.rate_limit.close()
 
 
-@router.post("/hooks/registrations", status_code=202, summary="Accept one registration event")
+@router.post(PATH, status_code=202, summary="Accept one registration event")
 async def receive_registration(request: Request) -> ORJSONResponse:
     """Verify, validate and commit one event; 202 means committed. Signed as the Standard Webhooks specification says."""
     state: WebhookState = request.app.state.webhook
-    body = await _read_body(request)
+    # The middleware bounds its size.
+    body = await request.body()
     webhook_id = webhook_signature.verify(body, request.headers)
     event = _parse(body)
     if event.get("type") != EVENT_TYPE:
@@ -57,18 +86,6 @@ async def receive_registration(request: Request) -> ORJSONResponse:
     await state.rate_limit.check(automation.current().intake.rate_limit_per_second)
     acceptance = await state.intake.accept(Submission(_registration(event), webhook_id))
     return _answer(acceptance, acceptance.status, acceptance.reason)
-
-
-async def _read_body(request: Request) -> bytes:
-    """Return the body, reading no more of it than is allowed; raise PayloadTooLargeError."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_MAX_BYTES:
-            raise PayloadTooLargeError(f"the body is larger than {BODY_MAX_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -96,6 +113,7 @@ def _registration(event: dict[str, Any]) -> Registration:
 
 
 def _answer(acceptance: Acceptance | None, status: IntakeStatus, reason: str | None) -> ORJSONResponse:
+    count_webhook(status.value)
     data: dict[str, Any] = {"journey_id": str(acceptance.journey_id) if acceptance else None, "status": status.value}
     if reason is not None:
         data["reason"] = reason
