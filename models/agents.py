@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, text
+from sqlalchemy import ForeignKey, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, CreatedAt, UuidKey, one_of
@@ -61,12 +61,9 @@ class AgentCall(Base):
     # Why the guard refused the answer, and the answer for whoever reviews it. The call itself succeeded.
     refusal: Mapped[str | None]
     refused_answer: Mapped[str | None]
-    # What the customer gave the welcome this call wrote, 1 to 5.
-    rating: Mapped[int | None] = mapped_column(SmallInteger)
 
     __table_args__ = (
         one_of("status", CallStatus),
-        CheckConstraint("rating BETWEEN 1 AND 5", name="rating_known"),
         Index("ix_agent_calls_refused", "started_at", postgresql_where=text("refusal IS NOT NULL")),
         Index("ix_agent_calls_running", "agent_id", "version_id", postgresql_where=text("status = 'running'")),
         Index("ix_agent_calls_journey_id", "journey_id"),

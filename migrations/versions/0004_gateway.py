@@ -20,11 +20,9 @@ def upgrade() -> None:
     op.add_column("agent_calls", sa.Column("provider_message_id", sa.Text(), nullable=True))
     op.add_column("agent_calls", sa.Column("refusal", sa.Text(), nullable=True))
     op.add_column("agent_calls", sa.Column("refused_answer", sa.Text(), nullable=True))
-    op.add_column("agent_calls", sa.Column("rating", sa.SmallInteger(), nullable=True))
     op.create_foreign_key(
         op.f("fk_agent_calls_version_id"), "agent_calls", "agent_versions", ["version_id"], ["id"], ondelete="SET NULL"
     )
-    op.create_check_constraint(op.f("ck_agent_calls_rating_known"), "agent_calls", "rating BETWEEN 1 AND 5")
     # Small: only what somebody has to look at.
     op.create_index(
         "ix_agent_calls_refused", "agent_calls", ["started_at"], postgresql_where=sa.text("refusal IS NOT NULL")
@@ -101,7 +99,7 @@ def _create_circuits() -> None:
 def downgrade() -> None:
     op.drop_index("ix_agent_calls_running", "agent_calls")
     op.drop_index("ix_agent_calls_refused", "agent_calls")
-    for name in ("rating", "refused_answer", "refusal", "provider_message_id", "first_token_ms", "version_id"):
+    for name in ("refused_answer", "refusal", "provider_message_id", "first_token_ms", "version_id"):
         op.drop_column("agent_calls", name)
     op.drop_table("agent_circuits")
     op.drop_table("agent_versions")

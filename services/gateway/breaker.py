@@ -98,7 +98,7 @@ def open_time(circuit: Circuit, settings: BreakerSettings) -> timedelta:
 
 
 def observe(circuit: Circuit, outcomes: Outcomes, now: datetime, settings: BreakerSettings) -> Circuit:
-    """Return the circuit after these calls ended."""
+    """Return the circuit after these calls ended. A window begins with its first failure: success alone leaves no trace."""
     if outcomes.successes + outcomes.failures == 0:
         return replace(circuit, probes_open=max(0, circuit.probes_open - 1)) if _is_half_open(circuit) else circuit
     if circuit.state is CircuitState.OPEN:
@@ -109,9 +109,10 @@ def observe(circuit: Circuit, outcomes: Outcomes, now: datetime, settings: Break
     circuit = _count(circuit, outcomes, now, settings)
     calls = circuit.window_successes + circuit.window_failures
     failing = calls >= settings.min_calls and circuit.window_failures >= settings.failure_share * calls
-    if outcomes.tripping or failing or circuit.consecutive_failures >= settings.consecutive_failures:
+    in_a_row = circuit.consecutive_failures >= settings.consecutive_failures
+    if outcomes.failures and (outcomes.tripping or failing or in_a_row):
         return _opened(circuit, now)
-    return circuit
+    return circuit if circuit.window_failures else Circuit()
 
 
 def _is_half_open(circuit: Circuit) -> bool:

@@ -43,17 +43,23 @@ def test_a_success_in_between_ends_the_row() -> None:
 
 
 def test_a_share_of_failures_opens_it_without_a_row() -> None:
-    half = [OK, FAILED] * 5
+    half = [FAILED, OK] * 5
 
-    assert after(*half[:-1]).state is CircuitState.CLOSED
-    assert after(*half).state is CircuitState.OPEN
+    assert after(*half).state is CircuitState.CLOSED
+    assert after(*half, FAILED).state is CircuitState.OPEN
+    assert after(*half, OK, OK, OK, FAILED).state is CircuitState.CLOSED
+
+
+def test_success_alone_leaves_no_trace() -> None:
+    assert after(OK, Outcomes(successes=1000)) == Circuit()
 
 
 def test_old_failures_are_forgotten_with_their_window() -> None:
-    circuit = after(FAILED, OK, FAILED, OK, FAILED, OK, FAILED, OK, FAILED)
+    circuit = after(FAILED, OK, FAILED, OK, FAILED, OK, FAILED, OK, FAILED, OK)
 
-    assert after(OK, start=circuit, when=at(60)).state is CircuitState.CLOSED
-    assert after(OK, start=circuit, when=at(60)).window_failures == 0
+    assert after(FAILED, start=circuit, when=at(59)).state is CircuitState.OPEN
+    assert after(FAILED, start=circuit, when=at(60)).window_failures == 1
+    assert after(OK, start=circuit, when=at(60)) == Circuit()
 
 
 def test_a_failure_nothing_can_mend_opens_it_at_once() -> None:
