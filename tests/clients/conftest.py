@@ -4,12 +4,17 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from hypothesis import settings
 from pydantic import SecretStr
 
 from clients import agents
 from clients.agents import AgentRequest, AgentTarget
 from tests.clients.hostile import HostileServer, Script
 from tests.simulators.simproc import MCP_KEY, THROWAWAY_MCP, Sim, running
+
+# The machine is shared: how long one example takes says nothing about the code.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 MODES = ("agent", "new-agent", "chat", "chatflow", "workflow", "completion")
 

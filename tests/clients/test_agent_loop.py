@@ -25,19 +25,21 @@ Hostile = Callable[[Script], HostileServer]
 
 
 def test_two_hundred_slow_calls_cost_no_thread_each(ask: Ask, sim: Sim) -> None:
-    agents.start(ask()).result(20)
-    sim.fault("slow_run", seconds=1.5)
+    agents.start(ask("chat")).result(20)
+    # It ends by the reset below: however slow the machine, all two hundred are open together.
+    sim.fault("slow_run", seconds=120)
     before = threading.active_count()
 
-    started = time.monotonic()
-    futures = [agents.start(ask(timeout_seconds=30, user=f"end-user-{number}")) for number in range(200)]
-    wait_until(lambda: sim.http.get(sim.url + "/__sim__/stats").json()["open"] == 200)
+    futures = [agents.start(ask("chat", timeout_seconds=100, user=f"user-{number}")) for number in range(200)]
+    wait_until(lambda: sim.http.get(sim.url + "/__sim__/stats").json()["open"] == 200, timeout_seconds=60)
     threads = threading.active_count()
-    texts = {future.result(30).text for future in futures}
+    sim.http.post(sim.url + "/__sim__/reset").raise_for_status()
+    done, _ = wait_for_futures(futures, timeout=60)
 
-    assert len(texts) == 1
-    assert threads <= before + 1
-    assert time.monotonic() - started < 15
+    assert threads == before
+    # Stopped before their first word, each ended by itself with our own error.
+    assert {getattr(future.exception(), "code", None) for future in done} == {"AGENT_EMPTY_ANSWER"}
+    assert len(done) == 200
 
 
 def test_the_future_never_fails_with_a_foreign_exception() -> None:
