@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Column, Table, func, select, update
 from sqlalchemy.orm import Session
 
-from models import Agent, Consultant, PushChannel, User
+from models import Agent, Consultant, PushChannel
 
 # Any constant does; it must only be ours.
 SEED_LOCK = 7_300_010
@@ -15,11 +15,6 @@ SEED_LOCK = 7_300_010
 def lock_seed(session: Session) -> None:
     """Wait for other seeding processes, and hold them off until the transaction ends."""
     session.execute(select(func.pg_advisory_xact_lock(SEED_LOCK)))
-
-
-def find_login(session: Session, username: str) -> User | None:
-    """Return who signs in with this name."""
-    return session.scalars(select(User).where(User.username == username, User.password_hash.is_not(None))).one_or_none()
 
 
 def find_agent(session: Session, name: str) -> Agent | None:

@@ -14,6 +14,7 @@ from core.ids import new_id
 from core.passwords import hash_password, new_password, password_fits
 from models import Agent, Consultant, PushChannel, User, WebhookSecret
 from queries import seed as seed_queries
+from queries.auth import find_login
 from queries.settings import list_valid_webhook_secrets
 
 ADMIN = "admin"
@@ -69,7 +70,7 @@ def ensure_demo_consultants(push_url: str) -> dict[str, SecretStr]:
     with unit_of_work() as session:
         seed_queries.lock_seed(session)
         for username, display_name in DEMO_CONSULTANTS.items():
-            user = seed_queries.find_login(session, username)
+            user = find_login(session, username)
             if user is None:
                 user, made[username] = _new_login(username, "consultant")
                 session.add(user)
@@ -90,7 +91,7 @@ def ensure_demo_consultants(push_url: str) -> dict[str, SecretStr]:
 def passwords_that_fit(passwords: dict[str, SecretStr]) -> dict[str, SecretStr]:
     """Return those of the passwords, by username, that still sign their user in."""
     with unit_of_work() as session:
-        users = {name: seed_queries.find_login(session, name) for name in passwords}
+        users = {name: find_login(session, name) for name in passwords}
     return {
         name: password
         for name, password in passwords.items()
@@ -99,7 +100,7 @@ def passwords_that_fit(passwords: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 
 def _ensure_admin(session: Session) -> SecretStr | None:
-    if seed_queries.find_login(session, ADMIN) is not None:
+    if find_login(session, ADMIN) is not None:
         return None
     user, password = _new_login(ADMIN, "admin")
     session.add(user)

@@ -1,5 +1,6 @@
 """The test session's own PostgreSQL and Redis, and what makes them clean again between tests."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -78,8 +79,12 @@ class TestServers:
             self.redis.flushall()
 
     def stop(self) -> None:
+        import structlog
+
         from core import database
 
+        # Threads that outlive the servers complain of it until the process ends.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         database.dispose()
         self.redis.close()
         self._connection.close()

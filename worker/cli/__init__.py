@@ -22,6 +22,21 @@ app.add_typer(users.app, name="user")
 app.add_typer(secrets.app, name="secrets")
 
 
+@app.callback()
+def prepare(context: typer.Context) -> None:
+    """Keep logs out of what a command prints: below warnings they are for the roles, which set up their own."""
+    if context.invoked_subcommand in roles.NAMES:
+        return
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def main() -> None:
     """Run the command line; errors meant for people are one message and exit code 1, never a trace."""
     try:

@@ -74,6 +74,10 @@ def migrate() -> None:
     typer.echo("the schema is up to date")
 
 
+COMMANDS = (api, mcp, worker, beat, flower, migrate)
+NAMES = frozenset(command.__name__ for command in COMMANDS)
+
+
 def add_to(app: typer.Typer) -> None:
-    for command in (api, mcp, worker, beat, flower, migrate):
+    for command in COMMANDS:
         app.command()(command)

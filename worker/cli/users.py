@@ -6,12 +6,17 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(no_args_is_help=True, help="People who sign in.")
+ACTOR = "cli"
 
 
-class Role(StrEnum):
+class StaffRole(StrEnum):
     ADMIN = "admin"
     OPERATOR = "operator"
     CONSULTANT = "consultant"
+
+
+Password = Annotated[str | None, typer.Option(help="Made and shown if not given.")]
+AsJson = Annotated[bool, typer.Option("--json")]
 
 
 @app.callback()
@@ -22,22 +27,46 @@ def users() -> None:
 @app.command("create")
 def create(
     username: str,
-    role: Annotated[Role, typer.Option()] = Role.OPERATOR,
-    password: Annotated[str | None, typer.Option(help="Made and shown if not given.")] = None,
-    reset: Annotated[bool, typer.Option(help="Give an existing user a new password.")] = False,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    role: Annotated[StaffRole, typer.Option()] = StaffRole.OPERATOR,
+    password: Password = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Create someone who can sign in, or give them a new password."""
-    import json
-
+    """Create someone who can sign in."""
     from pydantic import SecretStr
 
-    from services import staff
+    from core.passwords import new_password
+    from services.permissions import Role
+    from services.users import create_staff_user
 
-    chosen = SecretStr(password) if password else None
-    made = staff.create_login(username, role.value, password=chosen, reset=reset, actor="cli")
-    shown = None if password else made.get_secret_value()
+    chosen = SecretStr(password) if password else new_password()
+    create_staff_user(username, chosen, [Role(role.value)], actor=ACTOR)
+    _show(username, None if password else chosen.get_secret_value(), as_json, f"{username} can sign in as {role.value}")
+
+
+@app.command("password")
+def reset_password(username: str, password: Password = None, as_json: AsJson = False) -> None:
+    """Give someone a new password; it ends their sessions."""
+    from pydantic import SecretStr
+
+    from core.database import unit_of_work
+    from core.errors import NotFoundError
+    from core.passwords import new_password
+    from queries.auth import find_login
+    from services.users import StaffChange, change_staff_user
+
+    with unit_of_work() as session:
+        user = find_login(session, username)
+    if user is None:
+        raise NotFoundError(f"nobody signs in as {username}")
+    chosen = SecretStr(password) if password else new_password()
+    change_staff_user(user.id, StaffChange(password=chosen), actor=ACTOR)
+    _show(username, None if password else chosen.get_secret_value(), as_json, f"{username} has a new password")
+
+
+def _show(username: str, made: str | None, as_json: bool, text: str) -> None:
+    import json
+
     if as_json:
-        typer.echo(json.dumps({"username": username, "role": role.value, "password": shown}, ensure_ascii=False))
-        return
-    typer.echo(f"{username} can sign in as {role.value}" + (f" with the password {shown}" if shown else ""))
+        typer.echo(json.dumps({"username": username, "password": made}, ensure_ascii=False))
+    else:
+        typer.echo(text + (f": {made}" if made else ""))

@@ -7,22 +7,28 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from core.database import dispose, unit_of_work
 from queries.progress import Progress, read_progress
 from simulators.signup import SignupService, registrations
 from worker import embedded
 from worker.embedded.accounts import is_root
-from worker.launcher.demo_screen import Screen, show_end
+from worker.launcher.demo_consultants import DemoConsultants
+from worker.launcher.demo_screen import End, Screen, show_end
 from worker.launcher.errors import AlreadyRunningError, LaunchError
 from worker.launcher.files import DataDirectoryLock
 from worker.launcher.stack import DEMO_PREFIX, Stack, bootstrap, remove_old_demos
 from worker.launcher.up import StopRequest
 
 POLL_SECONDS = 0.25
+# For the first half of the registrations; then they leave, and everybody is told by push.
+AT_THEIR_DESKS = ("lin", "chen")
 # A welcome may take its whole deadline, and a machine may be busy; what takes longer than this has gone wrong.
 PATIENCE_SECONDS = 60.0
 PATIENCE_PER_JOURNEY_SECONDS = 0.5
+# The slowest welcome, and then some.
+TOLD_SECONDS = 20
 FINISHED = ("succeeded", "failed", "skipped", "cancelled")
 
 
@@ -94,8 +100,11 @@ class _Demo:
     async def run(self) -> None:
         started = time.monotonic()
         await self._stack.start()
+        passwords = self._stack.seeded.passwords
+        self.consultants = DemoConsultants(self._stack.ports.api_url, passwords, AT_THEIR_DESKS)
         self._screen.say(f"everything is up after {time.monotonic() - started:.1f} s: {self._stack.ports.api_url}/docs")
         self._screen.say(f"sending {self._count} signed registrations to {self._webhook}")
+        self._screen.say(f"{' and '.join(AT_THEIR_DESKS)} are at their desks for the first half, nobody for the second")
         sending = asyncio.create_task(self._send())
         try:
             progress = await self._watch(sending)
@@ -104,7 +113,8 @@ class _Demo:
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
         self.succeeded = progress.journeys.get("succeeded", 0) == self._count and not self._refused
-        await asyncio.to_thread(show_end, self._screen, progress, self._stack, self._count, self._refused)
+        end = End(self._count, self._refused, dict(self.consultants.told))
+        await asyncio.to_thread(show_end, self._screen, progress, self._stack.ports, end)
 
     @property
     def _webhook(self) -> str:
@@ -112,11 +122,28 @@ class _Demo:
 
     async def _send(self) -> None:
         secret = self._stack.seeded.webhook_secret.get_secret_value()
+        people = list(registrations(self._count))
+        first, second = people[: self._count // 2], people[self._count // 2 :]
         async with SignupService(self._webhook, secret) as service:
-            async for answer in service.send_all(registrations(self._count)):
-                self._answered += 1
-                if not answer.accepted:
-                    self._refused.append(answer.error or f"{answer.status}: {str(answer.body)[:200]}")
+            async with self.consultants:
+                await self._send_all(service, first)
+                await self._until_told(len(first))
+            await self._send_all(service, second)
+
+    async def _send_all(self, service: SignupService, people: list[dict[str, Any]]) -> None:
+        async for answer in service.send_all(people):
+            self._answered += 1
+            if not answer.accepted:
+                self._refused.append(answer.error or f"{answer.status}: {str(answer.body)[:200]}")
+
+    async def _until_told(self, count: int) -> None:
+        """Return when the consultants at their desks heard of so many customers; say so when they do not."""
+        everybody = asyncio.gather(*(self.consultants.heard_of(name, count) for name in AT_THEIR_DESKS))
+        try:
+            await asyncio.wait_for(everybody, TOLD_SECONDS)
+        except TimeoutError:
+            heard = ", ".join(f"{name} {self.consultants.told[name]}" for name in AT_THEIR_DESKS)
+            self._screen.say(f"the sockets told less than the {count} new customers within {TOLD_SECONDS} s: {heard}")
 
     async def _watch(self, sending: asyncio.Task[None]) -> Progress:
         """Show the progress until every journey has ended or patience has; return the last of it."""

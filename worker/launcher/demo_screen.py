@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import IO
 
@@ -14,7 +15,7 @@ from core.database import unit_of_work
 from models import StepName
 from queries.progress import Latency, Progress, find_slowest_journey
 from services.timeline import timeline
-from worker.launcher.stack import Stack
+from worker.launcher.plan import Ports
 
 _STEP_STATUSES = ("pending", "running", "waiting", "succeeded", "failed")
 # Without a terminal a line now and then is enough.
@@ -29,6 +30,7 @@ class Screen:
         self.console = RichConsole(file=stream, highlight=False, width=None if stream.isatty() else 120)
         self._live: Live | None = None
         self._plain_at = 0.0
+        self._plain_line = ""
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -51,10 +53,12 @@ class Screen:
         if self._live is not None:
             self._live.update(_progress_table(progress, answered, count))
         elif time.monotonic() - self._plain_at > _PLAIN_INTERVAL_SECONDS:
-            self._plain_at = time.monotonic()
             succeeded, failed = (progress.journeys.get(status, 0) for status in ("succeeded", "failed"))
             welcome = _milliseconds(progress.to_welcome.p50_ms)
-            self.say(f"  sent {answered}/{count}, succeeded {succeeded}, failed {failed}, welcome p50 {welcome}")
+            line = f"  sent {answered}/{count}, succeeded {succeeded}, failed {failed}, welcome p50 {welcome}"
+            if line != self._plain_line:
+                self._plain_at, self._plain_line = time.monotonic(), line
+                self.say(line)
 
 
 def _progress_table(progress: Progress, answered: int, count: int) -> Table:
@@ -72,12 +76,20 @@ def _progress_table(progress: Progress, answered: int, count: int) -> Table:
     return table
 
 
-def show_end(screen: Screen, progress: Progress, stack: Stack, count: int, refused: list[str]) -> None:
+@dataclass(frozen=True)
+class End:
+    """What the demo saw from outside: how many it sent, who refused them why, and who heard of how many customers live."""
+
+    sent: int
+    refused: list[str]
+    told_live: dict[str, int]
+
+
+def show_end(screen: Screen, progress: Progress, ports: Ports, end: End) -> None:
     """Show the summary, where to look, and one journey's whole timeline."""
-    screen.console.print(_summary_table(progress, count, refused))
-    for refusal in refused[:_REFUSALS_SHOWN]:
+    screen.console.print(_summary_table(progress, end))
+    for refusal in end.refused[:_REFUSALS_SHOWN]:
         screen.say(f"  refused: {refusal}")
-    ports = stack.ports
     screen.say("while it ran, and with `make up` for as long as you like:")
     for name, url in (
         ("API and its documentation", f"{ports.api_url}/docs"),
@@ -89,7 +101,7 @@ def show_end(screen: Screen, progress: Progress, stack: Stack, count: int, refus
     _show_timeline(screen)
 
 
-def _summary_table(progress: Progress, count: int, refused: list[str]) -> Table:
+def _summary_table(progress: Progress, end: End) -> Table:
     failed = progress.journeys.get("failed", 0)
     greeted = ", ".join(f"{number} by {source}" for source, number in sorted(progress.greeted.items())) or "none"
     told: dict[str, int] = {}
@@ -97,14 +109,17 @@ def _summary_table(progress: Progress, count: int, refused: list[str]) -> Table:
         told[channel] = told.get(channel, 0) + number
     channels = ", ".join(f"{number} by {channel}" for channel, number in sorted(told.items())) or "nobody"
     table = Table(title="summary", show_header=False)
-    table.add_row("registrations sent", str(count))
-    table.add_row("accepted", f"{progress.accepted}" + (f" ({len(refused)} refused)" if refused else ""))
+    table.add_row("registrations sent", str(end.sent))
+    refused = f" ({len(end.refused)} refused)" if end.refused else ""
+    table.add_row("accepted", f"{progress.accepted}{refused}")
     table.add_row("succeeded", str(progress.journeys.get("succeeded", 0)))
     table.add_row("failed", str(failed))
     table.add_row("accept → conversation, p50 / p99", _both(progress.to_conversation))
     table.add_row("accept → welcome, p50 / p99", _both(progress.to_welcome))
     table.add_row("welcomed", greeted)
     table.add_row("notified", f"{progress.notified} journeys ({channels})")
+    live = ", ".join(f"{name} {number}" for name, number in sorted(end.told_live.items())) or "nobody"
+    table.add_row("heard of it live on the WebSocket", live)
     return table
 
 
