@@ -119,6 +119,7 @@ class AgentLoop:
             await asyncio.wait(left, timeout=0.5)
         if self._http is not None:
             await self._http.aclose()
+        await self._loop.shutdown_asyncgens()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -110,9 +110,10 @@ async def _read(loop: AgentLoop, call: StreamCall, relay: DeltaRelay | None) -> 
         response = await loop.http.send(request, stream=True)
         try:
             if response.status_code != 200:
-                raise call.refuse(response.status_code, await _read_bounded(response, MAX_ERROR_BYTES))
+                raise call.refuse(response.status_code, await _read_bounded(response.aiter_raw(), MAX_ERROR_BYTES))
             _require_events(response, call.key)
-            await _read_events(response, call, relay)
+            chunks = response.aiter_raw()
+            await _read_events(chunks, call, relay)
         except BaseException:
             await response.aclose()
             raise
@@ -120,12 +121,12 @@ async def _read(loop: AgentLoop, call: StreamCall, relay: DeltaRelay | None) -> 
         raise from_transport(error) from None
     except SseTooLargeError:
         raise agent_error(AgentCode.RESPONSE_TOO_LARGE, "the agent sent an event larger than allowed") from None
-    loop.spawn(_drain(response))
+    loop.spawn(_drain(response, chunks))
 
 
-async def _read_events(response: httpx.Response, call: StreamCall, relay: DeltaRelay | None) -> None:
+async def _read_events(chunks: AsyncIterator[bytes], call: StreamCall, relay: DeltaRelay | None) -> None:
     parser, transcript, received = SseParser(), call.transcript, 0
-    async for chunk in response.aiter_raw():
+    async for chunk in chunks:
         received += len(chunk)
         if received > MAX_RESPONSE_BYTES:
             raise agent_error(AgentCode.RESPONSE_TOO_LARGE, f"the agent sent more than {MAX_RESPONSE_BYTES} bytes")
@@ -156,20 +157,20 @@ def _require_events(response: httpx.Response, key: SecretStr) -> None:
         raise agent_error(AgentCode.BAD_RESPONSE, "the agent answered with an encoding we did not ask for")
 
 
-async def _read_bounded(response: httpx.Response, limit: int) -> bytes:
+async def _read_bounded(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     body = b""
-    async for chunk in response.aiter_raw():
+    async for chunk in chunks:
         body += chunk
         if len(body) > limit:
             return body[:limit]
     return body
 
 
-async def _drain(response: httpx.Response) -> None:
+async def _drain(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
     """Read to the body's end, so that the connection goes back to the pool; close it when that takes long or much."""
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            await _read_bounded(response, MAX_ERROR_BYTES)
+            await _read_bounded(chunks, MAX_ERROR_BYTES)
     except (TimeoutError, httpx.HTTPError, httpx.StreamError, OSError):
         # The answer is complete; only this connection is not worth keeping.
         pass
