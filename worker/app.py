@@ -3,7 +3,8 @@
 from typing import Any
 
 from celery import Celery
-from kombu import entity
+from celery.app.amqp import AMQP
+from kombu import connection, entity
 
 from core.settings import get_settings
 from services.journey_plan import Queue
@@ -13,14 +14,34 @@ from worker import lifecycle
 VISIBILITY_TIMEOUT_SECONDS = 3600
 TASK_TIME_LIMIT_SECONDS = 120
 
+# A worker asks for a broker that is away this often; Celery's own distance grows to half a minute, which would be added
+# to every outage.
+RECONNECT_MAX_SECONDS = 2.0
+# Sending gives up at once: whoever sends must not wait for a broker that is away, and the sweep sends again.
+CONNECT_TO_SEND = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
 # kombu has no types.
 _KombuQueue: Any = entity.Queue
+_KombuConnection: Any = connection.Connection
+
+
+class _Connection(_KombuConnection):  # type: ignore[misc]
+    """Reconnects at short, even distances."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": RECONNECT_MAX_SECONDS, **kwargs})
+
+
+class _Amqp(AMQP):  # type: ignore[misc]
+    Connection = _Connection
 
 
 def create_app() -> Celery:
     """Return the application for the broker that is configured (redis://, redis+socket:// or amqp://)."""
     broker_url = get_settings().require_broker_url()
-    celery = Celery("anmei", include=["tasks.journey", "tasks.consultants", "tasks.alerts", "tasks.maintenance"])
+    celery = Celery(
+        "anmei", amqp=_Amqp, include=["tasks.journey", "tasks.consultants", "tasks.alerts", "tasks.maintenance"]
+    )
     celery.conf.update(
         broker_url=broker_url,
         task_default_queue=Queue.JOURNEYS.value,
@@ -59,7 +80,7 @@ def _queue(queue: Queue, broker_url: str) -> Any:
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if broker_url.startswith("amqp"):
-        return {"confirm_publish": True}
+        return {"confirm_publish": True, **CONNECT_TO_SEND}
     return {
         "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
         # A message is only a hint and the sweep repairs what is lost, so Redis need not keep a second copy of each
@@ -68,6 +89,7 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
         "socket_timeout": 10,
         "socket_connect_timeout": 2,
         "health_check_interval": 10,
+        **CONNECT_TO_SEND,
     }
 
 

@@ -1,8 +1,9 @@
 """One run: a stack, a load, a fault, and what was counted afterwards."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event
 
 from tests.faults.brokers import Broker, RabbitBroker, RedisBroker
 from tests.faults.cases import Case
@@ -97,13 +98,18 @@ def run(case: Case, broker: str, *, count: int, per_second: float) -> Counted:
         factory, faults=case.faults, environment=case.environment, agent_arguments=case.agent_arguments
     ) as stack:
         over = Event()
-        fault = Thread(target=case.inject, args=(stack, over), name="fault")
-        fault.start()
-        try:
-            sent = send(stack.api_url, stack.webhook_secret, count=count, per_second=per_second)
-        finally:
-            over.set()
-            fault.join()
+
+        def load() -> Sent:
+            try:
+                return send(stack.api_url, stack.webhook_secret, count=count, per_second=per_second)
+            finally:
+                over.set()
+
+        # The load has the thread of its own: servers that a fault starts live as long as the thread that started them.
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(load)
+            case.inject(stack, over)
+            sent = loading.result()
         fault_over = time.monotonic()
         stack.supervisor.let_up("agent")
         wait_until(lambda: _settled(stack), timeout_seconds=SETTLE_SECONDS, poll_seconds=0.1)
