@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from api_hooks import auth, health, users, webhook
+from api_hooks import auth, health, sockets, users, webhook
+from api_hooks.hub import Hub
 from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
 from api_hooks.responses import PROBLEM_RESPONSES, install_error_handlers
 from core import database
@@ -29,8 +30,10 @@ def create_app() -> FastAPI:
     # The last added is the outermost.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(webhook.CountRefusalsMiddleware)
     app.include_router(webhook.router)
     app.include_router(health.router)
+    app.include_router(sockets.router)
     app.include_router(_v1())
     return app
 
@@ -46,7 +49,10 @@ def _v1() -> APIRouter:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database.set_pool_size(POOL_CONNECTIONS)
     app.state.webhook = webhook.WebhookState()
+    app.state.hub = Hub()
+    app.state.hub.start()
     try:
         yield
     finally:
+        await app.state.hub.stop()
         await app.state.webhook.close()

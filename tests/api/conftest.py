@@ -11,6 +11,8 @@ from starlette.testclient import TestClient
 from core import passwords
 from services import auth, users
 from services.permissions import Role
+from tests.api.processes import ApiProcess
+from tests.support.servers import TestServers
 
 PASSWORD = SecretStr("a long enough password")
 
@@ -82,3 +84,19 @@ def operator(sign_in: SignIn) -> Person:
 @pytest.fixture
 def consultant(sign_in: SignIn) -> Person:
     return sign_in("consultant")
+
+
+@pytest.fixture(scope="session")
+def apis(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ApiProcess]]:
+    """Two API processes of the same installation."""
+    folder = tmp_path_factory.mktemp("api")
+    started = [ApiProcess(folder / f"api-{number}.log") for number in (1, 2)]
+    yield started
+    for one in started:
+        if one.process.poll() is None:
+            one.stop()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
