@@ -129,7 +129,7 @@ class McpServer:
     async def _list_tools(self, _: ServerRequestContext[Any], __: PaginatedRequestParams | None) -> Any:
         # One page always: clients are known that read only the first. Finished for the wire when the catalogue was built.
         view = self._require_catalogue().groups.get(self._caller().group.id)
-        return {"tools": view.listing if view is not None else []}
+        return {"tools": view.listing if view is not None else [], "resultType": "complete"}
 
     async def _call_tool(self, ctx: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
         return await self.runner.call(

@@ -26,14 +26,14 @@ def registrations_by(session: Session, since: datetime) -> dict[str, int]:
     """Return registrations per source; those without one under `unknown`."""
     source = func.coalesce(User.source, "unknown")
     rows = session.execute(select(source, func.count()).where(User.registered_at >= since).group_by(source))
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def journeys_by_status(session: Session, since: datetime) -> dict[str, int]:
     rows = session.execute(
         select(Journey.status, func.count()).where(Journey.accepted_at >= since).group_by(Journey.status)
     )
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def average_greeting_seconds(session: Session, since: datetime) -> float | None:
@@ -57,7 +57,7 @@ def messages_by_sender(session: Session, since: datetime) -> dict[str, int]:
     rows = session.execute(
         select(Message.sender_type, func.count()).where(Message.created_at >= since).group_by(Message.sender_type)
     )
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def project_figures(session: Session, since: datetime) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def users_by_role(session: Session) -> dict[str, int]:
     """Return how many users hold each role; one with several roles counts in each."""
     role = func.jsonb_array_elements_text(User.roles).table_valued("value").render_derived("role")
     rows = session.execute(select(role.c.value, func.count()).select_from(User, role).group_by(role.c.value))
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def search_users(session: Session, text: str, limit: int) -> list[User]:

@@ -33,7 +33,7 @@ def message_counts(session: Session, customer_id: UUID) -> dict[str, int]:
         .where(Conversation.customer_id == customer_id)
         .group_by(Message.sender_type)
     )
-    return dict(rows)
+    return dict(rows.tuples().all())
 
 
 def message_hours(session: Session, customer_id: UUID) -> dict[int, int]:

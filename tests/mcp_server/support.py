@@ -121,5 +121,3 @@ def logged(count: int) -> list[dict[str, Any]]:
     assert len(found) == count
     names = columns.split(", ")
     return [dict(zip(names, row, strict=True)) for row in found]
-
-

@@ -85,7 +85,8 @@ def test_an_evil_host_is_421_even_with_a_key(agent: Client, path: str, host: str
 
 @pytest.mark.parametrize("path", DOORS)
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1@evil.example", "file://"]
+    "origin",
+    ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1@evil.example", "file://"],
 )
 def test_an_evil_or_null_origin_is_403_even_with_a_key(agent: Client, path: str, origin: str) -> None:
     assert open_door(agent, path, {"origin": origin}) == 403
