@@ -3,11 +3,12 @@
 from collections.abc import Callable, Collection
 from uuid import UUID
 
+from clients import fanout
 from core import log_events
 from core.database import unit_of_work
 from core.logging import get_logger
 from models import StepName
-from queries import effects
+from queries import effects, events
 from services import automation, journey_plan
 from services.steps.conversation import create_conversation
 
@@ -28,6 +29,9 @@ def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: st
             next_step=StepName.NOTIFY_CONSULTANTS,
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
         )
+        events.append_message_events(session, [one.message_id for one in greeted])
+    if greeted:
+        fanout.announce()
     for one in greeted:
         log.warning(
             log_events.WELCOME_FALLBACK, journey_id=str(one.journey_id), message_id=str(one.message_id), reason=reason

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from clients import fanout
 from core import log_events
 from core.database import unit_of_work
 from core.faults import fault_point
 from core.logging import get_logger
 from models import Channel, StepName
-from queries import effects
+from queries import effects, events
 from queries.effects import Told
 from services import automation, journey_plan
 from services.steps.failing import alone_if_together_fails
@@ -43,9 +44,19 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
             worker=worker_name(),
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
         )
+        done = {one.journey_id for one in told}
+        by_socket = {one.journey_id for one in told if one.channel == Channel.WEBSOCKET}
+        events.append_new_customer_events(
+            session,
+            sorted(by_socket),
+            title=settings.title,
+            message=settings.message,
+            expected_response_minutes=settings.expected_response_minutes,
+        )
         fault_point("before_commit")
     fault_point("after_commit")
-    done = {one.journey_id for one in told}
+    if by_socket:
+        fanout.announce()
     for journey_id in done:
         count = sum(1 for one in told if one.journey_id == journey_id and one.notification_id is not None)
         by_push = any(one.channel == Channel.PUSH for one in told if one.journey_id == journey_id)

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from uuid import UUID
 
 from clients import agents as agent_client
+from clients import fanout
 from clients.agents import AgentAnswer, AgentRequest
 from core import log_events
 from core.database import unit_of_work
@@ -19,7 +20,7 @@ from core.ids import new_id
 from core.logging import get_logger
 from models import StepName
 from queries import agents as agent_queries
-from queries import effects
+from queries import effects, events
 from queries import steps as step_queries
 from queries.agents import CallBegun, CallEnded
 from queries.effects import Welcome
@@ -192,7 +193,10 @@ class _Writing:
                     token=self._token,
                     sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
                 )
+                events.append_message_events(session, [one for one in stored.values() if one is not None])
             fault_point("before_commit")
+        if stored:
+            fanout.announce()
         return stored
 
     def _give_up(self, errors: dict[UUID, Exception]) -> None:
