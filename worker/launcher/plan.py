@@ -9,6 +9,8 @@ from worker.launcher.ports import PortChooser
 from worker.launcher.roles import Probe, Role, http_probe, loopback_of, own_command, simulator_command
 
 LOOPBACK = "127.0.0.1"
+# How the simulated agent behaves: usually done well within the welcome's deadline, as one that is set up for it would be.
+AGENT_PROFILE = "quick"
 # Short database work: few processes. Waiting for agents: many threads in one process.
 JOURNEY_WORKER = ("--queues", "journeys,notifications,maintenance", "--pool", "prefork", "--concurrency", "2")
 AGENT_WORKER = ("--queues", "agents", "--pool", "threads", "--concurrency", "64")
@@ -88,7 +90,7 @@ class Plan:
                 label="agent-simulator",
                 arguments=simulator_command("dify", "--port", str(agent)),
                 environment=self._environment(
-                    SIM_APP_KEYS=self.agent_key.get_secret_value(),
+                    SIM_APP_KEYS=f"{self.agent_key.get_secret_value()}:{AGENT_PROFILE}",
                     SIM_MCP_URL=self.ports.mcp_url,
                     SIM_MCP_KEY=self.mcp_key.get_secret_value(),
                 ),
