@@ -8,8 +8,12 @@ from pathlib import Path
 from worker.embedded.errors import EmbeddedServerError
 from worker.processes import Account
 
+# Numbers of capabilities(7).
+CAP_CHOWN = 0
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETGID = 6
+CAP_SETUID = 7
 _UNPRIVILEGED = ("nobody", "daemon")
 
 
@@ -27,6 +31,7 @@ def postgres_account(cluster: Path, needed: list[Path]) -> Account | None:
         _require_named_user()
         return None
     uid, gid = _owner(cluster) or _unprivileged()
+    _require_power_to_become(uid)
     blocked = next((path for path in needed for path in _blocked(path, uid, gid)), None)
     return Account(uid, gid, None if blocked is None else _capability(blocked, uid))
 
@@ -39,6 +44,26 @@ def _require_named_user() -> None:
             f"PostgreSQL needs a named user, and uid {os.geteuid()} has no line in /etc/passwd: add one, "
             "run as a named user or root, or set ANMEI_DATABASE_URL"
         ) from None
+
+
+def _require_power_to_become(uid: int) -> None:
+    held = _held_capabilities()
+    powerless = held is not None and not all(held & 1 << needed for needed in (CAP_CHOWN, CAP_SETGID, CAP_SETUID))
+    if powerless or not _is_mapped(uid):
+        raise EmbeddedServerError(
+            f"PostgreSQL refuses to run as root, and this root may not become uid {uid} (a container without "
+            "CAP_CHOWN, CAP_SETUID and CAP_SETGID?): start as an ordinary user, or set ANMEI_DATABASE_URL"
+        )
+
+
+def _is_mapped(uid: int) -> bool:
+    """Tell whether the account exists in this user namespace (user_namespaces(7))."""
+    try:
+        lines = Path("/proc/self/uid_map").read_text().splitlines()
+    except FileNotFoundError:
+        return True
+    ranges = [(int(first), int(count)) for first, _, count in map(str.split, lines)]
+    return any(first <= uid < first + count for first, count in ranges)
 
 
 def _owner(cluster: Path) -> tuple[int, int] | None:
@@ -75,7 +100,7 @@ def _blocked(path: Path, uid: int, gid: int) -> list[Path]:
 
 def _capability(blocked: Path, uid: int) -> int:
     """Return the least capability we hold that passes closed directories: reading, else (in containers) overriding."""
-    held = _held_capabilities()
+    held = _held_capabilities() or 0
     for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
         if held & 1 << capability:
             return capability
@@ -87,10 +112,11 @@ def _capability(blocked: Path, uid: int) -> int:
     )
 
 
-def _held_capabilities() -> int:
+def _held_capabilities() -> int | None:
+    """Return the capabilities this process may pass on, as a mask; None where the system knows none."""
     try:
         status = Path("/proc/self/status").read_text()
     except FileNotFoundError:
-        return 0
+        return None
     masks = [int(mask, 16) for mask in re.findall(r"^Cap(?:Prm|Bnd):\s*([0-9a-f]+)$", status, re.MULTILINE)]
     return masks[0] & masks[1] if len(masks) == 2 else 0
