@@ -274,6 +274,6 @@ def _described(appointment: Appointment, project: TreatmentProject) -> dict[str,
         "appointment_id": str(appointment.id),
         "project_code": project.code,
         "name": project.name,
-        "starts_at": appointment.starts_at.isoformat(),
+        "starts_at": appointment.starts_at.astimezone(ZoneInfo(queries.LOCAL_ZONE)).isoformat(),
         "status": appointment.status,
     }

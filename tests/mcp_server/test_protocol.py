@@ -113,12 +113,14 @@ def test_one_text_part_holding_json_and_no_output_schema(agent: Client, journey:
 def test_sse_with_the_sdks_own_client(server: RunningServer, journey: Journey) -> None:
     async def session() -> str:
         headers = {"authorization": f"Bearer {key_of('customer_tools')}"}
-        async with sse_client(f"{server.base}/sse", headers=headers) as (reading, writing):
-            async with ClientSession(reading, writing) as client:
-                await client.initialize()
-                assert [tool.name for tool in (await client.list_tools()).tools] == CUSTOMER_TOOLS
-                result = await client.call_tool("get_user_profile", {"user_id": journey.handle})
-                return str(json.loads(result.content[0].text)["username"])  # type: ignore[union-attr]
+        async with (
+            sse_client(f"{server.base}/sse", headers=headers) as (reading, writing),
+            ClientSession(reading, writing) as client,
+        ):
+            await client.initialize()
+            assert [tool.name for tool in (await client.list_tools()).tools] == CUSTOMER_TOOLS
+            result = await client.call_tool("get_user_profile", {"user_id": journey.handle})
+            return str(json.loads(result.content[0].text)["username"])  # type: ignore[union-attr]
 
     assert asyncio.run(session()) == "小美"
     assert [row["transport"] for row in logged(1)] == ["sse"]
