@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
 from clients import agent_stream, http_calls
-from clients.agent_errors import AgentError, refused
+from clients.agent_errors import AgentError, refused, shown
 from clients.agent_loop import AgentLoop
 from clients.agent_types import AgentAnswer, AgentInfo, AgentRequest, AgentTarget
 from clients.delta_relay import DeltaRelay
@@ -77,8 +78,8 @@ async def run(loop: AgentLoop, request: AgentRequest, relay: DeltaRelay | None) 
 async def info(loop: AgentLoop, target: AgentTarget) -> AgentInfo:
     """Return the application's name and mode (GET /v1/info): the cheapest proof that address and key are right."""
     reply = await http_calls.call_json(loop, "GET", http_calls.endpoint(target.base_url, "/info"), target.api_key)
-    mode = str(reply.get("mode") or "")
-    return AgentInfo(name=str(reply.get("name") or ""), mode=MODES.get(mode, mode or None))
+    mode = shown(str(reply.get("mode") or ""), target.api_key)
+    return AgentInfo(name=shown(str(reply.get("name") or ""), target.api_key), mode=MODES.get(mode, mode or None))
 
 
 async def parameters(loop: AgentLoop, target: AgentTarget) -> Mapping[str, Any]:
@@ -90,6 +91,6 @@ async def feedback(
     loop: AgentLoop, target: AgentTarget, *, message_id: str, user: str, rating: str | None, content: str | None
 ) -> None:
     """Tell Dify how a message was liked; None takes a rating back. `user` must be the run's own."""
-    url = http_calls.endpoint(target.base_url, f"/messages/{message_id}/feedbacks")
+    url = http_calls.endpoint(target.base_url, f"/messages/{quote(message_id, safe='')}/feedbacks")
     body = {"user": user, "rating": rating, "content": content}
     await http_calls.call_json(loop, "POST", url, target.api_key, body)

@@ -6,7 +6,7 @@ import orjson
 from pydantic import SecretStr
 
 from clients.agent_codes import AgentCode
-from clients.agent_errors import AgentError, agent_error, refused
+from clients.agent_errors import AgentError, agent_error, refused, shown
 from clients.agent_types import Draft
 from clients.sse import SseEvent
 
@@ -156,7 +156,7 @@ class DifyTranscript:
         for tool in _text(data.get("tool")).split(";"):
             if tool.strip():
                 self._tool_positions.add(position)
-                self._tools[tool.strip()[:_ID_CHARACTERS]] = None
+                self._note_tool(tool)
         if observation and position > self._observed_position:
             self._observed_position = position
             self._observed = True
@@ -167,7 +167,10 @@ class DifyTranscript:
     def _take_log(self, data: dict[str, Any]) -> None:
         label = _text(data.get("label"))
         if label.startswith("CALL "):
-            self._tools[label.removeprefix("CALL ").strip()[:_ID_CHARACTERS]] = None
+            self._note_tool(label.removeprefix("CALL "))
+
+    def _note_tool(self, name: str) -> None:
+        self._tools[shown(name, self._key)[:_ID_CHARACTERS]] = None
 
     def _take_ids(self, data: dict[str, Any]) -> None:
         self.task_id = self.task_id or _id(data.get("task_id"))
@@ -178,7 +181,7 @@ class DifyTranscript:
         for name in _USAGE_FIELDS:
             value = usage.get(name)
             if isinstance(value, int | float | str) and not isinstance(value, bool):
-                self._usage[name] = value[:_ID_CHARACTERS] if isinstance(value, str) else value
+                self._usage[name] = shown(value, self._key)[:_ID_CHARACTERS] if isinstance(value, str) else value
 
     def _refusal(self, data: dict[str, Any]) -> AgentError:
         status = data["status"] if isinstance(data.get("status"), int) else 500

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from clients import agent_stream, http_calls
 from clients.agent_codes import AgentCode
-from clients.agent_errors import AgentError, agent_error, refused
+from clients.agent_errors import AgentError, agent_error, refused, shown
 from clients.agent_loop import AgentLoop
 from clients.agent_types import AgentAnswer, AgentInfo, AgentRequest, AgentTarget, Draft
 from clients.delta_relay import DeltaRelay
@@ -59,7 +59,7 @@ class ChatTranscript:
             self._error = refused(500, *http_calls.error_parts(event.data.encode()), self._key)
             return ""
         if self._message_id is None and isinstance(data.get("id"), str):
-            self._message_id = data["id"][:128]
+            self._message_id = shown(data["id"], self._key)[:128]
         usage = data.get("usage")
         if isinstance(usage, dict):
             self._usage = {name: usage[name] for name in _USAGE_FIELDS if isinstance(usage.get(name), int)}
@@ -95,7 +95,7 @@ class ChatTranscript:
         for call in calls if isinstance(calls, list) else []:
             name = (call.get("function") or {}).get("name") if isinstance(call, dict) else None
             if isinstance(name, str) and name:
-                self._tools[name[:128]] = None
+                self._tools[shown(name, self._key)[:128]] = None
         content = delta.get("content")
         if not isinstance(content, str):
             return ""
@@ -144,7 +144,7 @@ async def info(loop: AgentLoop, target: AgentTarget) -> AgentInfo:
     names = [str(row.get("id")) for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     if target.model and target.model not in names:
         raise agent_error(AgentCode.MISCONFIGURED, "the provider does not offer the configured model to this key")
-    return AgentInfo(name=target.model or (names[0] if names else ""), mode=None)
+    return AgentInfo(name=target.model or shown(names[0] if names else "", target.api_key), mode=None)
 
 
 async def parameters(loop: AgentLoop, target: AgentTarget) -> Mapping[str, Any]:

@@ -163,6 +163,17 @@ def test_what_the_run_cost_is_kept_as_reported() -> None:
     )
 
 
+def test_nothing_a_database_would_refuse_comes_out() -> None:
+    called = thought(1, tool="get\x00_profile;app-Secret0123456789", observation="{}")
+    end = {"event": "message_end", "metadata": {"usage": {"currency": "U\x00SD", "total_price": "1" * 500}}}
+
+    draft = draft_of("agent", called, said("您\x00好！"), end)
+
+    assert draft.text == "您好！"
+    assert draft.tools == ("get _profile", "***")
+    assert draft.usage == {"currency": "U SD", "total_price": "1" * 128}
+
+
 def finished(status: str = "succeeded", **data: Any) -> dict[str, Any]:
     return {
         "event": "workflow_finished",
