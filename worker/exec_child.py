@@ -12,7 +12,9 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+# Capabilities survive a change of account, and access(2) counts them (capabilities(7)).
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 # _LINUX_CAPABILITY_VERSION_3: two 32-bit words each of effective, permitted and inheritable.
@@ -38,7 +40,8 @@ def main(arguments: list[str]) -> None:
 def become(libc: ctypes.CDLL | None, uid: int, gid: int, capability: int | None) -> None:
     """Change to the account for good, keeping at most the one capability."""
     if libc is not None and capability is not None:
-        checked(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+        # Without it access(2) looks at the account alone, and PostgreSQL asks access(2) about its own binaries.
+        checked(libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.chdir("/")
     os.setgroups([])
     os.setresgid(gid, gid, gid)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -10,7 +11,8 @@ import redis
 
 from tests.support.waiting import wait_until
 from worker.embedded import EmbeddedServerError, prepare, remove_socket_directory
-from worker.processes import Identity
+from worker.embedded.accounts import CAP_DAC_READ_SEARCH
+from worker.processes import Account, Identity, tied
 
 
 @pytest.fixture
@@ -87,3 +89,17 @@ def test_a_server_that_cannot_start_says_why(data_dir: Path) -> None:
 
     with pytest.raises(EmbeddedServerError, match="incompatible"), prepare(data_dir, with_redis=False):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+@pytest.mark.parametrize(("capability", "passes"), [(CAP_DAC_READ_SEARCH, 0), (None, 1)])
+def test_an_account_passes_a_closed_directory_only_with_the_capability(
+    tmp_path: Path, capability: int | None, passes: int
+) -> None:
+    program = tmp_path / "closed" / "program"
+    program.parent.mkdir(mode=0o700)
+    program.touch(mode=0o755)
+    account = Account(65534, 65534, capability)
+    # access(2), because that is how PostgreSQL looks for its own binaries.
+    child = subprocess.run(tied(["/bin/sh", "-c", f"test -x {program}"], account=account), env={}, check=False)
+    assert child.returncode == passes

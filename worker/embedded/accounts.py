@@ -14,6 +14,7 @@ CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 CAP_SETGID = 6
 CAP_SETUID = 7
+CAP_SETPCAP = 8
 _UNPRIVILEGED = ("nobody", "daemon")
 
 
@@ -102,12 +103,13 @@ def _capability(blocked: Path, uid: int) -> int:
     """Return the least capability we hold that passes closed directories: reading, else (in containers) overriding."""
     held = _held_capabilities() or 0
     for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        if held & 1 << capability:
+        # Handing one on to another account takes the second.
+        if held & 1 << capability and held & 1 << CAP_SETPCAP:
             return capability
     name = pwd.getpwuid(uid).pw_name
     raise EmbeddedServerError(
         f"PostgreSQL refuses to run as root and its account {name} may not pass {blocked}: "
-        "choose a data directory elsewhere (ANMEI_DATA_DIR=/var/lib/anmei, say), allow passing it (chmod o+x), "
+        "allow passing it (chmod o+x), keep data (ANMEI_DATA_DIR=/var/lib/anmei, say) and program elsewhere, "
         "start as an ordinary user, or set ANMEI_DATABASE_URL"
     )
 
