@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from api_hooks import auth, health, sockets, users, webhook
+from api_hooks import auth, consultants, conversations, health, sockets, users, webhook
 from api_hooks.hub import Hub
 from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
 from api_hooks.responses import PROBLEM_RESPONSES, install_error_handlers
@@ -40,7 +40,7 @@ def create_app() -> FastAPI:
 
 def _v1() -> APIRouter:
     v1 = APIRouter(prefix=V1)
-    for part in (auth, users):
+    for part in (auth, users, conversations, consultants):
         v1.include_router(part.router)
     return v1
 

@@ -21,6 +21,7 @@ class Permission(StrEnum):
     REPAIR_JOURNEYS = "repair_journeys"
     WATCH_FIGURES = "watch_figures"
     CONVERSE = "converse"
+    WATCH_CONSULTANTS = "watch_consultants"
     CLAIM_CUSTOMERS = "claim_customers"
     RATE_MESSAGES = "rate_messages"
     MINT_CUSTOMER_TOKENS = "mint_customer_tokens"
@@ -43,6 +44,7 @@ ROLES_OF: dict[Permission, frozenset[Role]] = {
     Permission.WATCH_FIGURES: _OPERATOR,
     # Operators read along; who writes is a consultant, or the customer whose conversation it is.
     Permission.CONVERSE: frozenset({Role.ADMIN, Role.OPERATOR, Role.CONSULTANT, Role.CUSTOMER}),
+    Permission.WATCH_CONSULTANTS: STAFF,
     Permission.CLAIM_CUSTOMERS: frozenset({Role.CONSULTANT}),
     Permission.RATE_MESSAGES: frozenset({Role.CUSTOMER}),
     Permission.MINT_CUSTOMER_TOKENS: _OPERATOR,
