@@ -36,6 +36,11 @@ def list_circuits(session: Session) -> list[AgentCircuit]:
     return list(session.scalars(select(AgentCircuit)))
 
 
+def find_circuit(session: Session, key: UUID) -> AgentCircuit | None:
+    """Return one version's circuit, or None while it never had anything to note."""
+    return session.get(AgentCircuit, key)
+
+
 def lock_circuits(session: Session, agent_ids: Mapping[UUID, UUID]) -> list[AgentCircuit]:
     """Return the circuits of these keys (each with its agent), made where missing, locked in one order for everybody."""
     rows = [{"id": key, "agent_id": agent_ids[key]} for key in sorted(agent_ids)]

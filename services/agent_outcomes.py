@@ -60,7 +60,13 @@ def _judge(session: Session, version: AgentVersion, settings: CanarySettings) ->
     versions = gateway_queries.list_versions(session, statuses=[VersionStatus.ACTIVE])
     # An agent whose other calls name no version is its own baseline.
     baseline = [version.agent_id, *(one.id for one in versions if one.agent_id == version.agent_id)]
-    return judge_canary(_merged(session, [version.id], since), _merged(session, baseline, since), settings)
+    circuit = gateway_queries.find_circuit(session, version.id)
+    return judge_canary(
+        _merged(session, [version.id], since),
+        _merged(session, baseline, since),
+        settings,
+        circuit_openings=0 if circuit is None else circuit.opened_times,
+    )
 
 
 def _merged(session: Session, keys: list[UUID], since: datetime) -> VersionFigures:

@@ -92,7 +92,8 @@ _LINK = re.compile(
     re.ASCII,
 )
 _URL = re.compile(r"(?i)(?:https?://|www\.)[!-~]+")
-_EMAIL = re.compile(r"(?i)[a-z0-9._%+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
+# Starts where a word starts and no later, so that a long word without @ is read once and not from each of its letters.
+_EMAIL = re.compile(r"(?i)(?<![a-z0-9._%+-])[a-z0-9._%+-]++@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _DIGITS = re.compile(r"(?<!\d)\+?\(?\d(?:[\s().-]?\d){6,}")
 _DATE = re.compile(r"(?:19|20)\d\d[\s./-]?(?:0?[1-9]|1[0-2])[\s./-]?(?:0?[1-9]|[12]\d|3[01])")
 _NO_WORD = re.compile(r"[\W_]+")

@@ -89,8 +89,11 @@ class CanarySettings(_Part):
 
     min_calls: Annotated[int, Field(ge=5, le=100_000)] = 20
     window_hours: Annotated[float, Field(gt=0, le=720)] = 24
-    # Both intervals at this many standard errors must be apart: 1.96 is 95 %.
-    z: Annotated[float, Field(ge=1, le=5)] = 1.96
+    # Both intervals at this many standard errors must be apart. 2.58 is 99 %: a canary is judged again and again, and each
+    # time is another chance to be wrong.
+    z: Annotated[float, Field(ge=1, le=5)] = 2.58
+    # A broken canary's circuit keeps it from ever reaching its minimum of calls; opening so often in a row is enough.
+    max_circuit_openings: Annotated[int, Field(ge=1, le=100)] = 3
     # Used as the baseline's error share while it has too few calls of its own.
     max_error_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     # How many times slower at the median is too slow, and never for less than the milliseconds.

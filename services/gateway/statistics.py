@@ -81,15 +81,19 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def judge_canary(canary: VersionFigures, baseline: VersionFigures, settings: CanarySettings) -> Verdict:
+def judge_canary(
+    canary: VersionFigures, baseline: VersionFigures, settings: CanarySettings, *, circuit_openings: int = 0
+) -> Verdict:
     """Tell whether the canary is clearly worse than the baseline on errors, latency or feedback.
 
     "Clearly" means that both intervals are apart; until the canary has its minimum of calls nothing is said. A baseline
-    without enough calls of its own is taken to fail as often as the settings allow.
+    without enough calls of its own is taken to fail as often as the settings allow. `circuit_openings` in a row without
+    closing say the same sooner, for an open circuit keeps calls away.
     """
     reasons = [
         reason
         for reason in (
+            _keeps_opening(circuit_openings, settings),
             _worse_on_errors(canary, baseline, settings),
             _worse_on_latency(canary, baseline, settings),
             _worse_on_feedback(canary, baseline, settings),
@@ -97,6 +101,12 @@ def judge_canary(canary: VersionFigures, baseline: VersionFigures, settings: Can
         if reason is not None
     ]
     return Verdict(bool(reasons), tuple(reasons))
+
+
+def _keeps_opening(circuit_openings: int, settings: CanarySettings) -> str | None:
+    if circuit_openings < settings.max_circuit_openings:
+        return None
+    return f"circuit: opened {circuit_openings} times in a row"
 
 
 def _worse_on_errors(canary: VersionFigures, baseline: VersionFigures, settings: CanarySettings) -> str | None:

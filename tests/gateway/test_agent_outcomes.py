@@ -11,7 +11,7 @@ from sqlalchemy import select
 from core.clock import utc_now
 from core.database import unit_of_work
 from core.ids import new_id
-from models import Agent, AgentCall, AgentVersion, Alert, AuditEntry, Feedback, Message, VersionStatus
+from models import Agent, AgentCall, AgentCircuit, AgentVersion, Alert, AuditEntry, Feedback, Message, VersionStatus
 from queries import gateway as gateway_queries
 from services import agent_outcomes
 from services.gateway.settings import CanarySettings
@@ -157,6 +157,16 @@ def test_a_canary_that_fails_half_the_time_is_taken_back_with_alert_and_audit(ag
     assert entries[0].after is not None
     assert entries[0].after["reason"].startswith("errors: 10 of 20 calls")
     assert [(alert.key, alert.occurrences) for alert in alerts] == [(f"canary:{canary.id}", 1)]
+
+
+def test_a_canary_whose_circuit_keeps_opening_is_taken_back(agent: Agent) -> None:
+    canary = version_of(agent, 2, status=VersionStatus.CANARY, canary_percent=10)
+    with unit_of_work() as session:
+        session.add(AgentCircuit(id=canary.id, agent_id=agent.id, state="open", opened_times=3))
+
+    assert agent_outcomes.review_canaries(SETTINGS) == [canary.id]
+
+    assert status_of(canary) == ("rolled_back", 0)
 
 
 def test_a_sound_canary_stays_and_nothing_is_written(agent: Agent) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.gateway.settings import CanarySettings
 from services.gateway.statistics import VersionFigures, judge_canary, mean_interval, wilson
 
-SETTINGS = CanarySettings()
+SETTINGS = CanarySettings(z=1.96)
 BASELINE = VersionFigures(
     UUID(int=1), calls=1000, succeeded=980, failed=20, refused=5, p50_ms=900, median_ms_low=880, median_ms_high=920,
     ratings=200, rating_mean=4.6, rating_deviation=0.6,
@@ -91,6 +91,14 @@ def test_a_less_liked_canary_goes_back() -> None:
     assert judge_canary(canary(ratings=50, rating_mean=3.5, rating_deviation=1.0), BASELINE, SETTINGS).roll_back
     assert not judge_canary(canary(ratings=10, rating_mean=1.0, rating_deviation=0.0), BASELINE, SETTINGS).roll_back
     assert not judge_canary(canary(ratings=50, rating_mean=4.5, rating_deviation=0.6), BASELINE, SETTINGS).roll_back
+
+
+def test_a_canary_whose_circuit_keeps_opening_goes_back_without_its_minimum_of_calls() -> None:
+    few = canary(calls=12, succeeded=4, failed=8, refused=0)
+
+    assert not judge_canary(few, BASELINE, SETTINGS, circuit_openings=2).roll_back
+    verdict = judge_canary(few, BASELINE, SETTINGS, circuit_openings=3)
+    assert verdict.reasons == ("circuit: opened 3 times in a row",)
 
 
 def test_chance_alone_rarely_takes_an_equal_canary_back() -> None:
