@@ -15,7 +15,7 @@ from core.database import unit_of_work
 from core.errors import ConflictError
 from models import ToolGroup
 from queries import mcp_groups as queries
-from services import audit, tool_schemas
+from services import audit, mcp_registry, tool_schemas
 
 KEY_PREFIX = "mcp_key_"
 
@@ -65,6 +65,7 @@ def create(new: NewGroup, *, actor: str) -> tuple[ToolGroup, SecretStr]:
             session.refresh(group)
     except IntegrityError:
         raise ConflictError(f"a tool group named {new.name!r} exists already", code="MCP_GROUP_EXISTS") from None
+    mcp_registry.reload()
     return group, key
 
 
@@ -77,6 +78,7 @@ def change(group_id: UUID, changed: GroupChange, *, actor: str) -> ToolGroup:
             setattr(group, name, getattr(changed, name))
         group.updated_at = utc_now()
         _audit(session, actor, "mcp_group.changed", group, before=before, after=describe(group))
+    mcp_registry.reload()
     return group
 
 
@@ -86,6 +88,7 @@ def delete(group_id: UUID, *, actor: str) -> None:
         group = queries.lock_group(session, group_id)
         _audit(session, actor, "mcp_group.deleted", group, before=describe(group))
         session.delete(group)
+    mcp_registry.reload()
 
 
 def regenerate_key(group_id: UUID, *, actor: str, expires_at: datetime | None = None) -> SecretStr:
@@ -99,6 +102,7 @@ def regenerate_key(group_id: UUID, *, actor: str, expires_at: datetime | None = 
         group.key_expires_at = expires_at
         group.key_last_used_at = None
         _audit(session, actor, "mcp_group.key_regenerated", group)
+    mcp_registry.reload()
     return key
 
 

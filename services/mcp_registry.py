@@ -128,6 +128,11 @@ def current() -> Registry:
     return _snapshot.current()
 
 
+def reload() -> None:
+    """Follow a change this process just made, before it answers; the others hear of it."""
+    _snapshot.reload()
+
+
 def on_change(notify: Callable[[Registry], None]) -> None:
     """Call `notify` with every newly loaded configuration, on the thread that loaded it."""
     _snapshot.on_change(notify)

@@ -7,7 +7,7 @@ from core.database import unit_of_work
 from models import ToolGroup
 from queries import customer_records
 from queries import mcp_groups as group_queries
-from services import treatment_seed
+from services import mcp_registry, treatment_seed
 from services.mcp_groups import new_key
 from services.mcp_work import EXTERNAL, INTERNAL
 
@@ -95,3 +95,4 @@ def ensure_seed() -> None:
             if group_queries.insert_group_if_missing(session, group):
                 group_queries.insert_tools_if_missing(session, seed.name, list(seed.tools))
         customer_records.insert_projects_if_missing(session, treatment_seed.projects())
+    mcp_registry.reload()

@@ -12,7 +12,7 @@ from core.database import unit_of_work
 from core.errors import ConflictError, InvalidInputError
 from models import Tool
 from queries import mcp_groups as queries
-from services import audit, tool_schemas
+from services import audit, mcp_registry, tool_schemas
 
 MAX_CONFIG_ENTRIES = 50
 
@@ -84,6 +84,7 @@ def assign(new: NewTool, *, actor: str) -> Tool:
             _audit(session, actor, "mcp_tool.assigned", tool, after=describe(tool))
     except IntegrityError:
         raise ConflictError("the group has a tool of this name", code="MCP_TOOL_EXISTS") from None
+    mcp_registry.reload()
     return tool
 
 
@@ -105,6 +106,7 @@ def change(tool_id: UUID, changed: ToolChange, *, actor: str) -> Tool:
             _audit(session, actor, "mcp_tool.changed", tool, before=before, after=describe(tool))
     except IntegrityError:
         raise ConflictError("the group has a tool of this name", code="MCP_TOOL_EXISTS") from None
+    mcp_registry.reload()
     return tool
 
 
@@ -114,6 +116,7 @@ def remove(tool_id: UUID, *, actor: str) -> None:
         tool = queries.lock_tool(session, tool_id)
         _audit(session, actor, "mcp_tool.removed", tool, before=describe(tool))
         session.delete(tool)
+    mcp_registry.reload()
 
 
 def describe(tool: Tool) -> dict[str, Any]:

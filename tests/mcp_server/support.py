@@ -46,7 +46,9 @@ class Client:
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Return the tool's answer, which must not be an error."""
-        result = self.call_raw(tool, arguments)["result"]
+        answer = self.call_raw(tool, arguments)
+        assert "result" in answer, answer
+        result = answer["result"]
         assert result["isError"] is False, result
         return dict(json.loads(result["content"][0]["text"]))
 
