@@ -3,6 +3,7 @@
 import atexit
 import base64
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -15,6 +16,8 @@ from worker.launcher.seeding import ADMIN, read_credentials
 # Enough for an afternoon of looking; what is older is in the journeys' own record.
 MOST_TASKS = 20_000
 STATE_SAVE_INTERVAL_MS = 30_000
+# Workers send events only while told to; one that starts is told within this time.
+ENABLE_EVENTS_INTERVAL_MS = 1000
 # A restarted worker has another name.
 PURGE_OFFLINE_SECONDS = 300
 
@@ -30,12 +33,15 @@ def serve_flower() -> None:
     """Serve until SIGTERM or SIGINT; the state is kept in the data directory."""
     from flower.app import Flower
     from flower.command import extract_settings, setup_logging
+    from flower.events import Events
     from flower.options import options
     from flower.urls import settings as urls
 
     from worker.app import app
 
     settings = get_settings()
+    # Its file of tasks is nobody else's to read.
+    os.umask(0o077)
     configure_logging("flower")
     # It warns of every question that no worker answered in a second, as while everything starts.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
@@ -49,6 +55,7 @@ def serve_flower() -> None:
     options.purge_offline_workers = PURGE_OFFLINE_SECONDS
     extract_settings()
     setup_logging()
+    Events.events_enable_interval = ENABLE_EVENTS_INTERVAL_MS
     flower = Flower(capp=app, options=options, **urls)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
