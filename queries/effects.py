@@ -168,7 +168,8 @@ WITH given AS (
 ),
 -- The lock looks at the row again: an agent's welcome stored while we waited keeps the template away.
 locked AS MATERIALIZED (
-    SELECT id FROM journeys WHERE id = ANY(:journey_ids) AND greeted_at IS NULL ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM journeys WHERE id = ANY(:journey_ids) AND greeted_at IS NULL AND finished_at IS NULL
+    ORDER BY id FOR NO KEY UPDATE
 ),
 said AS (
     INSERT INTO messages (id, conversation_id, sender_type, content, journey_id, source)

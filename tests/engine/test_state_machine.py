@@ -229,7 +229,7 @@ def test_any_order_of_deeds_leaves_what_the_model_says(database: str) -> None:
     run_state_machine_as_test(
         Engine,
         settings=settings(
-            max_examples=25,
+            max_examples=40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
