@@ -61,7 +61,6 @@ class Counted:
     pushes_distinct: int
     repeats: int
     recovery_seconds: float
-    stop_seconds: float
 
     def problems(self, case: Case) -> list[str]:
         """Return what the guarantees say must not be; nothing when they held."""
@@ -144,7 +143,6 @@ def _count(case: Case, broker: str, stack: Stack, sent: Sent, recovery: float) -
         pushes_distinct=len(set(keys)),
         repeats=sent.repeats,
         recovery_seconds=recovery,
-        stop_seconds=0.0,
     )
 
 
