@@ -5,7 +5,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from api_hooks import auth, consultants, conversations, health, sockets, users, webhook
+from api_hooks import (
+    audit_log,
+    auth,
+    consultants,
+    conversations,
+    health,
+    settings,
+    sockets,
+    users,
+    webhook,
+    webhook_secrets,
+)
 from api_hooks.hub import Hub
 from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
 from api_hooks.responses import PROBLEM_RESPONSES, install_error_handlers
@@ -40,7 +51,7 @@ def create_app() -> FastAPI:
 
 def _v1() -> APIRouter:
     v1 = APIRouter(prefix=V1)
-    for part in (auth, users, conversations, consultants):
+    for part in (auth, users, conversations, consultants, settings, audit_log, webhook_secrets):
         v1.include_router(part.router)
     return v1
 

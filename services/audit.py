@@ -4,7 +4,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.database import unit_of_work
 from models import AuditEntry
+from queries import audit as queries
 
 
 def record(
@@ -19,3 +21,9 @@ def record(
 ) -> None:
     """Add one entry to the caller's transaction. Secrets never belong into `before` or `after`; `origin` is an address."""
     session.add(AuditEntry(actor=actor, action=action, subject=subject, before=before, after=after, origin=origin))
+
+
+def first_broken() -> int | None:
+    """Return the id of the first entry that was changed or follows a removed one; None where the log is whole."""
+    with unit_of_work() as session:
+        return queries.find_broken(session)

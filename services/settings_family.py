@@ -8,9 +8,11 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from core.database import unit_of_work
+from core.errors import ConflictError
 from core.snapshots import Snapshot
 from models import SettingsVersion
 from queries import settings as settings_queries
+from services import audit
 
 # The name under which every write to settings_versions is announced (migration 0001).
 ANNOUNCED_AS = "settings"
@@ -46,26 +48,76 @@ class SettingsFamily(Generic[T]):
         """Call `notify` with every version newly loaded in this process, on the thread that loaded it."""
         self._snapshot.on_change(notify)
 
-    def change(self, values: dict[str, Any], *, actor: str, reason: str | None = None) -> Versioned[T]:
+    def change(
+        self,
+        values: dict[str, Any],
+        *,
+        actor: str,
+        reason: str | None = None,
+        expected_version: int | None = None,
+        origin: str | None = None,
+    ) -> Versioned[T]:
         """Write a new version and return it; every process follows at once. Raise pydantic.ValidationError for bad values.
 
-        Takes the family's lock, so two changes at once become two versions, one after the other.
+        Takes the family's lock, so two changes at once become two versions, one after the other. With the version one
+        read, ConflictError (VERSION_CONFLICT) where somebody wrote another since. Audited.
         """
         settings = self._model.model_validate(values)
         with unit_of_work() as session:
-            version = settings_queries.lock_latest_version(session, self.name) + 1
-            session.add(
-                SettingsVersion(
-                    name=self.name,
-                    version=version,
-                    data=settings.model_dump(mode="json"),
-                    reason=reason,
-                    created_by=actor,
-                )
-            )
+            written = self._write(session, settings, actor, reason, expected_version, origin)
         # The process that made the change follows it before it answers; the others hear of it.
         self._snapshot.reload()
-        return Versioned(version, settings)
+        return written
+
+    def roll_back(
+        self, version: int, *, actor: str, expected_version: int | None = None, origin: str | None = None
+    ) -> Versioned[T]:
+        """Write an old version again, as a new one; version 0 are the built-in defaults. Raises what `change` raises.
+
+        NotFoundError for a version that never was; one that does not fit today's types is refused, nothing is written.
+        """
+        with unit_of_work() as session:
+            data = settings_queries.get_version(session, self.name, version).data if version > 0 else {}
+            settings = self._model.model_validate(data)
+            reason = f"rolled back to version {version}"
+            written = self._write(session, settings, actor, reason, expected_version, origin)
+        self._snapshot.reload()
+        return written
+
+    def validated(self, values: dict[str, Any]) -> T:
+        """Return the values as they would be stored, writing nothing; raise pydantic.ValidationError."""
+        return self._model.model_validate(values)
+
+    def stored(self) -> Versioned[T]:
+        """Return the newest version straight from the database, whatever this process runs."""
+        with unit_of_work() as session:
+            return self._load(session)
+
+    def _write(
+        self,
+        session: Session,
+        settings: T,
+        actor: str,
+        reason: str | None,
+        expected_version: int | None,
+        origin: str | None,
+    ) -> Versioned[T]:
+        latest = settings_queries.lock_latest_version(session, self.name)
+        if expected_version is not None and expected_version != latest:
+            raise ConflictError(f"version {latest} is in force, not {expected_version}", code="VERSION_CONFLICT")
+        before = settings_queries.find_current(session, self.name)
+        data = settings.model_dump(mode="json")
+        session.add(SettingsVersion(name=self.name, version=latest + 1, data=data, reason=reason, created_by=actor))
+        audit.record(
+            session,
+            actor=actor,
+            action="settings.change",
+            subject=f"settings:{self.name}",
+            before={"version": latest, "values": before.data} if before else None,
+            after={"version": latest + 1, "values": data, "reason": reason},
+            origin=origin,
+        )
+        return Versioned(latest + 1, settings)
 
     def _load(self, session: Session) -> Versioned[T]:
         stored = settings_queries.find_current(session, self.name)

@@ -1,0 +1,68 @@
+"""Versioned settings as an administrator sees them: the version in force, its history, and what a change would change."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from core.database import unit_of_work
+from core.errors import NotFoundError
+from models import SettingsVersion
+from queries import settings as queries
+from services import automation
+from services.settings_family import SettingsFamily
+
+# Families with routes of their own are not among them.
+FAMILIES: dict[str, SettingsFamily[Any]] = {automation.NAME: automation.FAMILY}
+
+
+class Change(NamedTuple):
+    """One value that differs: where, and from what to what; None where there is nothing."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def family(name: str) -> SettingsFamily[Any]:
+    """Return the family of this name; raise NotFoundError."""
+    if name not in FAMILIES:
+        raise NotFoundError(f"there are no settings named {name}", code="SETTINGS_NOT_FOUND")
+    return FAMILIES[name]
+
+
+def in_force(name: str) -> SettingsVersion:
+    """Return the version in force; version 0, written by nobody, are the built-in defaults."""
+    chosen = family(name)
+    with unit_of_work() as session:
+        stored = queries.find_current(session, name)
+    # Read through today's types, so that a field added since shows its default.
+    if stored is not None:
+        stored.data = chosen.validated(stored.data).model_dump(mode="json")
+        return stored
+    return SettingsVersion(
+        name=name, version=0, data=chosen.validated({}).model_dump(mode="json"), created_by="built in"
+    )
+
+
+def history(name: str, *, before: UUID | None, limit: int) -> list[SettingsVersion]:
+    """Return versions, newest first; `before` is the id of the last one of the page before."""
+    family(name)
+    with unit_of_work() as session:
+        return queries.list_versions(session, name, before=before, limit=limit)
+
+
+def differences(before: Mapping[str, Any], after: BaseModel) -> list[Change]:
+    """Return every value in which the two differ, by dotted path."""
+    return list(_walk("", before, after.model_dump(mode="json")))
+
+
+def _walk(path: str, before: Any, after: Any) -> list[Change]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        found = []
+        for key in sorted({*before, *after}):
+            inner = f"{path}.{key}" if path else key
+            found += _walk(inner, before.get(key), after.get(key))
+        return found
+    return [] if before == after else [Change(path, before, after)]
