@@ -5,7 +5,7 @@ import ipaddress
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.embedded import Server
@@ -31,8 +31,9 @@ class Role:
     account: Account | None = None
     # Where its output goes instead of the console.
     log_file: Path | None = None
-    # Servers close cleanly when the launcher dies; nothing of ours needs more than the same soft signal.
-    death_signal: signal.Signals = field(default=signal.SIGTERM)
+    # When the launcher is killed nobody is left to insist, and a worker without its broker could wait for ever.
+    # Ours bear being killed at any point; the servers close cleanly.
+    death_signal: signal.Signals = signal.SIGKILL
 
 
 def server_role(server: Server) -> Role:
