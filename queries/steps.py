@@ -51,6 +51,8 @@ class Claim:
     locale: str | None
     source: str | None
     interests: list[str]
+    email: str | None
+    phone: str | None
     handle: str
     conversation_id: UUID | None
     # Seconds until the template is due, by the database's clock when it was claimed; none where it never is.
@@ -97,7 +99,7 @@ moved AS (
     FROM claimed c WHERE j.id = c.journey_id
 )
 SELECT c.journey_id, c.attempts AS attempt, c.failures, coalesce(c.payload, '{{}}'::jsonb) AS payload,
-       u.id AS user_id, u.external_id, u.username, u.locale, u.source, u.interests, j.handle, v.id AS conversation_id,
+       u.id AS user_id, u.external_id, u.username, u.locale, u.source, u.interests, u.email, u.phone, j.handle, v.id AS conversation_id,
        extract(epoch FROM j.greet_by_at - clock_timestamp())::float8 AS greet_in_seconds, j.greeted_at IS NOT NULL AS greeted
 FROM claimed c
 JOIN journeys j ON j.id = c.journey_id

@@ -3,16 +3,13 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from services.gateway import templates
+from services.gateway.settings import GatewaySettings
 from services.settings_family import SettingsFamily, Versioned
 
 NAME = "registration-automation"
-DEFAULT_TEMPLATE_ZH = "欢迎来到安美智享！🌟 我是您的专属AI咨询助手，很高兴为您服务。您可以随时向我咨询医美相关问题，获得个性化的美容建议。"
-DEFAULT_TEMPLATE_EN = (
-    "Welcome to AnmeiSmart! 🌟 I am your personal AI consulting assistant, glad to be of service. "
-    "Ask me anything about aesthetic medicine, any time, and get advice that fits you."
-)
 
 
 class _Part(BaseModel):
@@ -73,22 +70,12 @@ class AutomationSettings(_Part):
     # Counted from acceptance; by then the customer has a greeting, whoever wrote it.
     welcome_deadline_ms: Annotated[int, Field(ge=500, le=60_000)] = 3000
     late_answer: LateAnswer = LateAnswer.APPEND
-    # By locale; a customer's exact locale first, then its language, then zh-CN.
-    templates: dict[str, Annotated[str, Field(min_length=1, max_length=2000)]] = Field(
-        default_factory=lambda: {"zh-CN": DEFAULT_TEMPLATE_ZH, "en": DEFAULT_TEMPLATE_EN}
-    )
     retry: RetryPolicy = RetryPolicy()
     conversation: ConversationSettings = ConversationSettings()
     notification: NotificationSettings = NotificationSettings()
     alerts: AlertSettings = AlertSettings()
     intake: IntakeSettings = IntakeSettings()
-
-    @field_validator("templates")
-    @classmethod
-    def _has_default(cls, templates: dict[str, str]) -> dict[str, str]:
-        if "zh-CN" not in templates:
-            raise ValueError("a template for zh-CN is needed: it serves every locale without one of its own")
-        return templates
+    gateway: GatewaySettings = GatewaySettings()
 
 
 FAMILY = SettingsFamily(NAME, AutomationSettings)
@@ -109,10 +96,6 @@ def change(values: dict[str, Any], *, actor: str, reason: str | None = None) -> 
     return FAMILY.change(values, actor=actor, reason=reason)
 
 
-def template_for(locale: str | None, settings: AutomationSettings) -> str:
-    """Return the template of the locale, else of its language, else zh-CN."""
-    if locale:
-        for wanted in (locale, locale.split("-")[0]):
-            if wanted in settings.templates:
-                return settings.templates[wanted]
-    return settings.templates["zh-CN"]
+def template_for(username: str, locale: str | None, settings: AutomationSettings) -> str:
+    """Return the template of the customer's locale, else of its language, else zh-CN, with the customer's name in it."""
+    return templates.render(settings.gateway.templates.by_locale, locale, {"username": username}).text

@@ -54,6 +54,6 @@ def greet_overdue(*, on_ready: OnReady) -> int:
     homeless = [one.journey_id for one in overdue if not one.has_conversation]
     if homeless:
         create_conversation(homeless)
-    texts = {one.journey_id: automation.template_for(one.locale, settings) for one in overdue}
+    texts = {one.journey_id: automation.template_for(one.username, one.locale, settings) for one in overdue}
     greet_with_template(texts, on_ready=on_ready, reason="deadline")
     return len(overdue)

@@ -26,7 +26,12 @@ LEADER_LOCK = 7_300_002
 TICK_SECONDS = 0.1
 SWEEP_SECONDS = 0.5
 ELECTION_SECONDS = 1.0
-MAINTENANCE_SECONDS = 60.0
+# What is done how often, in seconds; each is a task of its own and safe to run twice.
+MAINTENANCE: dict[TaskName, float] = {
+    TaskName.REVIEW_CANARIES: 15.0,
+    TaskName.FORGET_CONNECTIONS: 60.0,
+    TaskName.PRUNE_EVENTS: 600.0,
+}
 
 
 class Leadership:
@@ -85,7 +90,7 @@ class Beat:
         self.stopping = threading.Event()
         self._leadership = Leadership()
         self._sweep_at = 0.0
-        self._maintain_at = time.monotonic() + MAINTENANCE_SECONDS
+        self._maintain_at = {name: time.monotonic() + seconds for name, seconds in MAINTENANCE.items()}
 
     def run(self) -> None:
         """Run until asked to stop."""
@@ -103,9 +108,10 @@ class Beat:
             return
         self._sweep_at = now + SWEEP_SECONDS
         sweep_once()
-        if now >= self._maintain_at:
-            self._maintain_at = now + MAINTENANCE_SECONDS
-            publish_maintenance(TaskName.FORGET_CONNECTIONS)
+        for name, at in self._maintain_at.items():
+            if now >= at:
+                self._maintain_at[name] = now + MAINTENANCE[name]
+                publish_maintenance(name)
 
 
 def main() -> None:

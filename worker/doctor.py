@@ -245,7 +245,7 @@ class Doctor:
         from core.errors import AnmeiError
         from services import agents
 
-        known = agents.enabled()
+        known = agents.known()
         if not known:
             remedy = "add one in the web UI or with POST /api/v1/agents; until then everybody gets the template"
             yield Finding("agents", Verdict.NOTE, "none is enabled", remedy)

@@ -10,7 +10,7 @@ from typing import Any
 from celery import signals
 from celery.worker import state
 
-from clients import broker
+from clients import agents, broker
 from core import database, log_events
 from core.clock import utc_now
 from core.errors import DatabaseUnavailableError
@@ -73,6 +73,9 @@ def connect() -> None:
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
     signals.worker_process_init.connect(_child_started, weak=False)
+    # A pool of threads ends with the worker, a pool of processes each for itself.
+    signals.worker_process_shutdown.connect(_stop_calls, weak=False)
+    signals.worker_shutdown.connect(_stop_calls, weak=False)
 
 
 def _ready(sender: Any, **_: Any) -> None:
@@ -87,6 +90,11 @@ def _shutting_down(**_: Any) -> None:
     shutdown.stopping.set()
     if _worker is not None:
         _worker.stop()
+
+
+def _stop_calls(**_: Any) -> None:
+    """Tell agents to stop what nobody will hear any more."""
+    agents.shutdown()
 
 
 def _child_started(**_: Any) -> None:

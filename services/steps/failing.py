@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from clients.agents import BOUNDED_RETRY_CODES, MAX_BOUNDED_RETRIES
 from core import log_events
 from core.database import unit_of_work
 from core.errors import AnmeiError, DatabaseUnavailableError, TransientError
@@ -37,8 +38,13 @@ def next_retry_seconds(policy: RetryPolicy, failures: int, *, chance: float) -> 
     return delay * (1 + policy.jitter * chance)
 
 
-def is_retryable(error: Exception) -> bool:
-    """Tell whether another attempt may succeed: only what is known to pass does (a full disk does)."""
+def is_retryable(error: Exception, failures: int = 0) -> bool:
+    """Tell whether another attempt may succeed: only what is known to pass does (a full disk does).
+
+    Some errors may be a passing fault or not: after a few earlier failures they are taken for one that stays.
+    """
+    if isinstance(error, AnmeiError) and error.code in BOUNDED_RETRY_CODES and failures >= MAX_BOUNDED_RETRIES:
+        return False
     return isinstance(error, TransientError | OSError)
 
 
@@ -94,7 +100,7 @@ def alone_if_together_fails(
 
 def _failure(journey_id: UUID, error: Exception, failures: int, policy: RetryPolicy) -> Failure:
     code, text = code_and_text(error)
-    retry = next_retry_seconds(policy, failures, chance=random.random()) if is_retryable(error) else None
+    retry = next_retry_seconds(policy, failures, chance=random.random()) if is_retryable(error, failures) else None
     return Failure(journey_id, code, text, retry)
 
 

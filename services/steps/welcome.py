@@ -7,11 +7,11 @@ come is finished together, and a lease is renewed while its call goes on.
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
 from uuid import UUID
 
-from clients import agents as agent_client
 from clients import fanout
-from clients.agents import AgentAnswer, AgentRequest
+from clients.agents import AgentAnswer
 from core import log_events
 from core.database import unit_of_work
 from core.errors import AgentPermanentError, AnmeiError, DatabaseUnavailableError
@@ -22,11 +22,11 @@ from models import StepName
 from queries import agents as agent_queries
 from queries import effects, events
 from queries import steps as step_queries
-from queries.agents import CallBegun, CallEnded
+from queries.agents import CallEnded
 from queries.effects import Welcome
 from queries.steps import Claim
-from services import agents, automation, journey_plan, shutdown
-from services.agents import KnownAgent
+from services import automation, journey_plan, shutdown
+from services.asking import Asking, Heard
 from services.automation import AutomationSettings, LateAnswer, WelcomeStrategy
 from services.greeting import OnReady, greet_with_template
 from services.persist import persist
@@ -41,7 +41,6 @@ STEP = StepName.GENERATE_WELCOME
 HANDLE_SECONDS = 600.0
 # How long calls may go on after the process was asked to stop; then they are handed back.
 STOP_GRACE_SECONDS = 4.0
-QUERY = "请为这位刚注册的客户写一段欢迎语。"
 
 
 def generate_welcome(journey_ids: Sequence[UUID], *, on_ready: OnReady) -> Outcome:
@@ -74,8 +73,7 @@ class _Writing:
         self._token = token
         self._on_ready = on_ready
         self._outcome = Outcome()
-        self._candidates = {claim.journey_id: list(agents.enabled()) for claim in claims}
-        self._calls: dict[Future[AgentAnswer], tuple[UUID, UUID]] = {}
+        self._asking = Asking(claims, self._settings)
         self._renew_at = now + journey_plan.LEASE_RENEW_SECONDS
         self._stop_at: float | None = None
         self._greet_at = {
@@ -91,8 +89,8 @@ class _Writing:
             )
             return self._outcome
         self._ask(dict.fromkeys(self._claims))
-        while self._calls:
-            done, _ = wait(self._calls, timeout=self._next_wake_seconds(), return_when=FIRST_COMPLETED)
+        while self._asking.calls:
+            done, _ = wait(self._asking.calls, timeout=self._next_wake_seconds(), return_when=FIRST_COMPLETED)
             if done:
                 fault_point("after_call")
                 self._settle(done)
@@ -101,61 +99,31 @@ class _Writing:
             self._obey_shutdown()
         return self._outcome
 
-    def _ask(self, journeys: dict[UUID, AnmeiError | None]) -> None:
-        """Call the next candidate of each journey, recorded first; where none is left, its last error stands."""
-        chosen: dict[UUID, KnownAgent] = {}
-        exhausted: dict[UUID, Exception] = {}
-        for journey_id, error in journeys.items():
-            if self._candidates[journey_id]:
-                chosen[journey_id] = self._candidates[journey_id].pop(0)
-            else:
-                exhausted[journey_id] = error or AgentPermanentError("no agent is enabled", code="NO_AGENT")
-        calls = {journey_id: new_id() for journey_id in chosen}
-        if calls:
-            begun = [CallBegun(calls[one], one, self._claims[one].attempt, agent.id) for one, agent in chosen.items()]
-            persist(lambda: self._begin(begun))
-            fault_point("before_call")
-        for journey_id, agent in chosen.items():
-            future = agent_client.start(self._request(self._claims[journey_id], agent))
-            self._calls[future] = (journey_id, calls[journey_id])
+    def _ask(self, errors: dict[UUID, AnmeiError | None]) -> None:
+        """Call the next candidate of each journey; where none is left, its last error stands."""
+        exhausted = self._asking.ask_next(errors)
         if exhausted:
-            self._give_up(exhausted)
-
-    @staticmethod
-    def _begin(calls: Sequence[CallBegun]) -> None:
-        with unit_of_work() as session:
-            agent_queries.begin_calls(session, calls)
+            none_enabled = AgentPermanentError("no agent is enabled, or all of them are cut off", code="NO_AGENT")
+            self._give_up({one: errors[one] or none_enabled for one in exhausted})
 
     def _settle(self, done: Collection[Future[AgentAnswer]]) -> None:
         """Finish what was answered, go on to the next candidate where it was not."""
-        answers: dict[UUID, AgentAnswer] = {}
-        errors: dict[UUID, AnmeiError | None] = {}
-        ended: list[CallEnded] = []
-        for future in done:
-            journey_id, call_id = self._calls.pop(future)
-            error = future.exception()
-            if error is None:
-                answer = future.result()
-                answers[journey_id] = answer
-                ended.append(CallEnded(call_id, None, None, answer.task_id, dict(answer.usage)))
-            elif isinstance(error, AnmeiError):
-                errors[journey_id] = error
-                ended.append(CallEnded(call_id, error.code, error.message, None, None))
-            else:
-                raise error
-        self._finish([self._welcome(one, answer) for one, answer in answers.items()], ended)
+        heard = self._asking.hear(done)
+        welcomes = [self._welcome(one) for one in heard if one.error is None]
+        self._finish(welcomes, [one.ended for one in heard])
+        errors: dict[UUID, AnmeiError | None] = {
+            one.call.journey_id: one.error for one in heard if one.error is not None
+        }
         if errors:
             self._ask(errors)
 
-    def _welcome(self, journey_id: UUID, answer: AgentAnswer) -> Welcome:
+    def _welcome(self, heard: Heard) -> Welcome:
+        journey_id = heard.call.journey_id
         dropped = self._greeted(journey_id) and self._settings.late_answer is LateAnswer.DROP
-        result = {
-            "written_by": "agent",
-            "latency_ms": answer.latency_ms,
-            "tools": list(answer.tools),
-            "dropped": dropped,
-        }
-        return Welcome(journey_id, None if dropped else answer.text, "agent", result)
+        result: dict[str, Any] = {"written_by": "agent", "agent": heard.call.version.name, "dropped": dropped}
+        if heard.answer is not None:
+            result |= {"latency_ms": heard.answer.latency_ms, "tools": list(heard.answer.tools)}
+        return Welcome(journey_id, None if dropped else heard.text, "agent", result)
 
     def _finish(self, welcomes: Sequence[Welcome], ended: Sequence[CallEnded] = ()) -> None:
         """Write effects and steps together; the answers are kept and the write repeated while the database is away."""
@@ -176,7 +144,7 @@ class _Writing:
                 written_by=welcome.source,
             )
         # The message's own successor follows when all its journeys are done; those that are done earlier need not wait.
-        if stored and self._calls:
+        if stored and self._asking.calls:
             self._on_ready(list(stored))
 
     def _store(self, welcomes: Sequence[Welcome], ended: Sequence[CallEnded]) -> dict[UUID, UUID | None]:
@@ -218,8 +186,10 @@ class _Writing:
                 self._forget(journey_id)
 
     def _worth_retrying(self, journey_id: UUID, error: Exception) -> bool:
-        left = next_retry_seconds(self._settings.retry, self._claims[journey_id].failures, chance=0)
-        return is_retryable(error) and left is not None and self._settings.late_answer is LateAnswer.APPEND
+        failures = self._claims[journey_id].failures
+        left = next_retry_seconds(self._settings.retry, failures, chance=0)
+        useful = self._settings.late_answer is LateAnswer.APPEND
+        return useful and left is not None and is_retryable(error, failures)
 
     def _fail(self, errors: dict[UUID, Exception]) -> Outcome:
         outcome = record_failures(STEP, errors, token=self._token, let_go=StepName.NOTIFY_CONSULTANTS)
@@ -247,10 +217,10 @@ class _Writing:
 
     def _keep_leases(self) -> None:
         """Renew what is still being written; what somebody else took over in the meantime is let go."""
-        if time.monotonic() < self._renew_at or not self._calls:
+        if time.monotonic() < self._renew_at or not self._asking.calls:
             return
         self._renew_at = time.monotonic() + journey_plan.LEASE_RENEW_SECONDS
-        held = [journey_id for journey_id, _ in self._calls.values()]
+        held = self._asking.journeys()
         try:
             with unit_of_work() as session:
                 kept = step_queries.renew_leases(
@@ -265,24 +235,19 @@ class _Writing:
             self._forget(journey_id)
 
     def _obey_shutdown(self) -> None:
-        if not self._calls or not shutdown.stopping.is_set():
+        if not self._asking.calls or not shutdown.stopping.is_set():
             return
         self._stop_at = self._stop_at or time.monotonic() + STOP_GRACE_SECONDS
         if time.monotonic() < self._stop_at:
             return
-        held = [journey_id for journey_id, _ in self._calls.values()]
+        held = self._asking.journeys()
         self._hang_up(held)
         with unit_of_work() as session:
             step_queries.hand_back(session, STEP, held, token=self._token)
 
     def _hang_up(self, journey_ids: Collection[UUID]) -> None:
-        """Cancel the calls of these journeys: the client tells the agent to stop."""
-        calls = {future: call for future, call in self._calls.items() if call[0] in journey_ids}
-        for future in calls:
-            del self._calls[future]
-            future.cancel()
-        if calls:
-            ended = [CallEnded(call_id, "CANCELLED", "given up", None, None) for _, call_id in calls.values()]
+        ended = self._asking.hang_up(journey_ids)
+        if ended:
             persist(lambda: self._store((), ended))
 
     def _next_wake_seconds(self) -> float:
@@ -299,16 +264,6 @@ class _Writing:
         return journey_id not in self._greet_at
 
     def _template(self, journey_id: UUID) -> str:
-        return automation.template_for(self._claims[journey_id].locale, self._settings)
-
-    def _request(self, claim: Claim, agent: KnownAgent) -> AgentRequest:
-        changed = claim.payload
-        inputs = {
-            "user_id": claim.handle,
-            "username": str(changed.get("username", claim.username))[:80],
-            "locale": str(changed.get("locale", claim.locale or "zh-CN"))[:32],
-            "interests": ", ".join(changed.get("interests", claim.interests))[:200],
-        }
-        return AgentRequest(
-            target=agent.target, inputs=inputs, query=QUERY, user=claim.handle, trace_id=str(claim.journey_id)
-        )
+        claim = self._claims[journey_id]
+        name, locale = claim.payload.get("username", claim.username), claim.payload.get("locale", claim.locale)
+        return automation.template_for(name, locale, self._settings)
