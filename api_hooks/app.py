@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from fastapi import APIRouter, FastAPI
 
 from api_hooks import (
@@ -10,7 +11,10 @@ from api_hooks import (
     auth,
     consultants,
     conversations,
+    dead_letters,
     health,
+    journeys,
+    mcp_admin,
     settings,
     sockets,
     users,
@@ -19,17 +23,34 @@ from api_hooks import (
 )
 from api_hooks.hub import Hub
 from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
-from api_hooks.responses import PROBLEM_RESPONSES, install_error_handlers
+from api_hooks.responses import PROBLEM_RESPONSES, describe_problems, install_error_handlers
 from core import database
+from core.logging import configure_logging
 
 # Endpoints run in threads, the webhook's commits beside them; more would only wait for each other in PostgreSQL.
 POOL_CONNECTIONS = 16
 
 V1 = "/api/v1"
 
+PARTS = (
+    auth,
+    users,
+    journeys,
+    dead_letters,
+    conversations,
+    consultants,
+    mcp_admin,
+    settings,
+    audit_log,
+    webhook_secrets,
+)
+
 
 def create_app() -> FastAPI:
     """Return the application; what it connects to is looked up when it starts."""
+    if not structlog.is_configured():
+        # One of several processes that share a port: they begin here.
+        configure_logging("api")
     app = FastAPI(
         title="AnmeiSmart registration automation",
         version="1",
@@ -38,6 +59,7 @@ def create_app() -> FastAPI:
         responses=PROBLEM_RESPONSES,
     )
     install_error_handlers(app)
+    describe_problems(app)
     # The last added is the outermost.
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestMiddleware)
@@ -51,7 +73,7 @@ def create_app() -> FastAPI:
 
 def _v1() -> APIRouter:
     v1 = APIRouter(prefix=V1)
-    for part in (auth, users, conversations, consultants, settings, audit_log, webhook_secrets):
+    for part in PARTS:
         v1.include_router(part.router)
     return v1
 

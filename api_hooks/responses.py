@@ -99,9 +99,26 @@ class Problem(BaseModel):
 
 # Documented on every route; also keeps the framework's own shape of a 422 out of the description.
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text, "content": {PROBLEM_JSON: {}}}
-    for status, text in (("4XX", "The caller must change something."), ("5XX", "The service cannot answer now."))
+    "4XX": {"model": Problem, "description": "The caller must change something."},
+    "5XX": {"model": Problem, "description": "The service cannot answer now."},
 }
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Have the OpenAPI description say that problems come as problems: the framework would list them as plain JSON."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            for operations in describe()["paths"].values():
+                for operation in operations.values():
+                    for status in PROBLEM_RESPONSES:
+                        answer = operation["responses"][str(status)]
+                        answer["content"] = {PROBLEM_JSON: next(iter(answer["content"].values()))}
+        return describe()
+
+    # The framework's documented way to extend the description (FastAPI, "Extending OpenAPI").
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def ok(data: Any, message: str = "") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from core import passwords
 from services import auth, users
 from services.permissions import Role
 from tests.api.processes import ApiProcess
+from tests.support.factories import create_user
 from tests.support.servers import TestServers
 
 PASSWORD = SecretStr("a long enough password")
@@ -84,6 +85,15 @@ def operator(sign_in: SignIn) -> Person:
 @pytest.fixture
 def consultant(sign_in: SignIn) -> Person:
     return sign_in("consultant")
+
+
+@pytest.fixture
+def customer(operator: Person) -> Person:
+    user = create_user(username="小美")
+    assert user.external_id is not None
+    minted_by = auth.identify(SecretStr(operator.token))
+    tokens = auth.open_customer_session(user.external_id, minted_by=minted_by, origin="test")
+    return Person(user.id, user.username, tokens)
 
 
 @pytest.fixture(scope="session")

@@ -6,27 +6,17 @@ from uuid import UUID
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from core.database import unit_of_work
 from core.ids import new_id
 from models import AuditEntry, Claim, Conversation, Event, Feedback, Message, User
-from services import auth
 from tests.api.conftest import Person, SignIn
 from tests.api.processes import ApiProcess
-from tests.support.factories import create_conversation, create_journey, create_user
+from tests.support.factories import create_conversation, create_journey
 
 V1 = "/api/v1"
-
-
-@pytest.fixture
-def customer(operator: Person) -> Person:
-    user = create_user(username="小美")
-    identity = auth.identify(SecretStr(operator.token))
-    assert user.external_id is not None
-    return Person(user.id, user.username, auth.open_customer_session(user.external_id, minted_by=identity, origin="t"))
 
 
 @pytest.fixture

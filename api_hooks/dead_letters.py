@@ -1,0 +1,136 @@
+"""Dead letters over HTTP: listed, replayed one by one or many, discarded."""
+
+from collections import defaultdict
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from api_hooks.auth import Origin, require
+from api_hooks.fields import (
+    LIMIT_DEFAULT,
+    Cursor,
+    Input,
+    JsonObject,
+    Limit,
+    Moment,
+    RequiredText,
+    Text,
+    cursor_of,
+    read_cursor,
+)
+from api_hooks.journeys import ReplayedOut
+from api_hooks.responses import Envelope, Page
+from models import DeadLetterStatus, StepName
+from queries.dead_letters import DeadLetterFilter
+from services import dead_letters
+from services.auth import Identity
+from services.permissions import Permission
+from tasks.publish import publish_steps
+
+router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
+
+Watcher = Annotated[Identity, Depends(require(Permission.WATCH_JOURNEYS))]
+Repairer = Annotated[Identity, Depends(require(Permission.REPAIR_JOURNEYS))]
+
+
+class DeadLetterOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    journey_id: UUID
+    step: str
+    status: str
+    error_code: str
+    error_text: str
+    attempts: int
+    payload: dict[str, Any]
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+    reason: str | None
+
+
+class Replay(Input):
+    payload: JsonObject | None = Field(default=None, description="Other inputs for the step; left out, its own.")
+
+
+class ReplayFilter(Input):
+    """What is left out does not restrict; {} means all that are open."""
+
+    step: StepName | None = None
+    error_code: Text | None = None
+    journey_id: UUID | None = None
+    opened_from: Moment | None = None
+    opened_to: Moment | None = None
+
+
+class ReplayMany(Input):
+    filter: ReplayFilter
+    per_second: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 20
+
+
+class ReplayedManyOut(BaseModel):
+    count: int
+    items: list[ReplayedOut]
+
+
+class Discard(Input):
+    reason: RequiredText
+
+
+class DiscardedOut(BaseModel):
+    journey_id: UUID
+
+
+@router.get("", summary="List dead letters, newest first")
+def list_dead_letters(
+    _: Watcher,
+    status: DeadLetterStatus | None = None,
+    step: StepName | None = None,
+    error_code: Text | None = None,
+    journey_id: UUID | None = None,
+    opened_from: Annotated[Moment | None, Query(alias="from")] = None,
+    opened_to: Annotated[Moment | None, Query(alias="to")] = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT_DEFAULT,
+) -> Envelope[Page[DeadLetterOut]]:
+    """Answer steps that failed for good, with their inputs and the last error."""
+    wanted = DeadLetterFilter(status, step, error_code, journey_id, opened_from, opened_to)
+    found = dead_letters.listed(wanted, before=read_cursor(cursor), limit=limit + 1)
+    items = [DeadLetterOut.model_validate(row) for row in found[:limit]]
+    next_cursor = cursor_of(items[-1].id) if len(found) > limit else None
+    return Envelope(data=Page(items=items, next_cursor=next_cursor))
+
+
+@router.post("/replay", summary="Replay many")
+def replay_many(body: ReplayMany, who: Repairer, origin: Origin) -> Envelope[ReplayedManyOut]:
+    """Replay the open ones that match, oldest first, so many a second, at most 1000 at once."""
+    wanted = DeadLetterFilter(status=DeadLetterStatus.OPEN, **body.filter.model_dump())
+    replayed = dead_letters.replay_many(wanted, actor=who.actor, per_second=body.per_second, origin=origin)
+    # Only the first second's are due; the sweep sends the others when they are.
+    due: dict[StepName, list[UUID]] = defaultdict(list)
+    for one in replayed[: max(1, int(body.per_second))]:
+        due[one.step].append(one.journey_id)
+    for step, journey_ids in due.items():
+        publish_steps(step, journey_ids)
+    items = [ReplayedOut(journey_id=one.journey_id, step=one.step) for one in replayed]
+    return Envelope(data=ReplayedManyOut(count=len(items), items=items), message=f"{len(items)} under way again")
+
+
+@router.post("/{dead_letter_id}/replay", summary="Replay one, with other inputs if need be")
+def replay(dead_letter_id: UUID, who: Repairer, origin: Origin, body: Replay | None = None) -> Envelope[ReplayedOut]:
+    """Have the failed step done again, its retries counted anew."""
+    payload = (body or Replay()).payload
+    replayed = dead_letters.replay(dead_letter_id, actor=who.actor, payload=payload, origin=origin)
+    publish_steps(replayed.step, [replayed.journey_id])
+    return Envelope(data=ReplayedOut(journey_id=replayed.journey_id, step=replayed.step), message="under way again")
+
+
+@router.post("/{dead_letter_id}/discard", summary="Close one for good")
+def discard(dead_letter_id: UUID, body: Discard, who: Repairer, origin: Origin) -> Envelope[DiscardedOut]:
+    """Close it and cancel its journey; the reason is kept."""
+    journey_id = dead_letters.discard(dead_letter_id, actor=who.actor, reason=body.reason, origin=origin)
+    return Envelope(data=DiscardedOut(journey_id=journey_id), message="discarded")
