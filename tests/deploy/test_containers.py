@@ -118,7 +118,9 @@ def test_every_probe_asks_what_its_process_answers() -> None:
             if command := container.get(probe, {}).get("exec", {}).get("command"):
                 assert command[:2] == ["python", "-m"]
                 assert importlib.util.find_spec(command[2])
-        assert [port["containerPort"] for port in container.get("ports", [])] == [PORTS[name] for _ in PORTS.keys() & {name}]
+        assert [port["containerPort"] for port in container.get("ports", [])] == [
+            PORTS[name] for _ in PORTS.keys() & {name}
+        ]
 
 
 def test_secrets_come_from_the_environment_file_and_are_demanded() -> None:
