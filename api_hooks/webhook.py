@@ -33,7 +33,7 @@ class NotJsonError(AnmeiError):
 
 # What a refusal is counted as, by the status it was answered with; 202 is counted where its outcome is known.
 REFUSALS = {
-    400: "bad_request",
+    400: "malformed",
     401: "unauthorized",
     413: "too_large",
     422: "invalid",

@@ -292,7 +292,7 @@ def test_every_answer_is_counted_by_its_outcome(client: TestClient, secret: Secr
         "accepted": 1,
         "duplicate": 1,
         "skipped": 1,
-        "bad_request": 1,
+        "malformed": 1,
         "invalid": 1,
         "unauthorized": 1,
         "too_large": 1,
