@@ -38,12 +38,12 @@ format: .venv/.installed ## format and sort what can be
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.installed ## measure and write bench/results/latest.json
-	$(BIN)/python -m bench $(ARGS)
+bench: .venv/.installed ## measure and write bench/results/latest.json; QUICK=1 in two minutes
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 lock: .venv/.uv ## resolve pyproject.toml anew into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--upgrade pyproject.toml --group dev -o requirements.lock
+		--upgrade pyproject.toml --group dev --group bench -o requirements.lock
 
 clean: ## remove what this Makefile made; the data directory stays
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache
