@@ -13,7 +13,7 @@ from core.settings import get_settings
 from models import Agent
 from queries.auth import find_login
 from services import secret_rotation, seed
-from services.agents import enabled
+from services.agents import known
 from tests.support.factories import create_agent
 from tests.support.processes import OwnProcess
 
@@ -86,7 +86,7 @@ def test_seeding_twice_makes_one_of_everything_and_keeps_the_password() -> None:
 def test_the_simulated_agent_follows_its_port_but_never_replaces_a_real_one() -> None:
     assert seed.ensure_simulated_agent("http://127.0.0.1:1/v1", SecretStr("app-1"))
     assert seed.ensure_simulated_agent("http://127.0.0.1:2/v1", SecretStr("app-2"))
-    [agent] = enabled()
+    [agent] = known()
     assert (agent.name, agent.target.base_url) == ("welcome", "http://127.0.0.1:2/v1")
 
     with unit_of_work() as session:
@@ -107,7 +107,7 @@ def test_rotating_puts_every_secret_under_the_first_key(monkeypatch: pytest.Monk
         assert counts["agents.api_key_encrypted"] == 1
         monkeypatch.setattr(get_settings(), "secret_key", SecretStr("new-key"))
         forget_keys()
-        [agent] = enabled()
+        [agent] = known()
         assert agent.target.api_key.get_secret_value() == "app-kept"
     finally:
         monkeypatch.undo()
