@@ -7,6 +7,7 @@ import structlog
 from fastapi import APIRouter, FastAPI
 
 from api_hooks import (
+    agents,
     audit_log,
     auth,
     consultants,
@@ -26,6 +27,8 @@ from api_hooks.middleware import BodyLimitMiddleware, RequestMiddleware
 from api_hooks.responses import PROBLEM_RESPONSES, describe_problems, install_error_handlers
 from core import database
 from core.logging import configure_logging
+from mcp_server.app import door_routes
+from mcp_server.server import McpServer
 
 # Endpoints run in threads, the webhook's commits beside them; more would only wait for each other in PostgreSQL.
 POOL_CONNECTIONS = 16
@@ -39,6 +42,7 @@ PARTS = (
     dead_letters,
     conversations,
     consultants,
+    agents,
     mcp_admin,
     settings,
     audit_log,
@@ -68,6 +72,9 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     app.include_router(sockets.router)
     app.include_router(_v1())
+    app.state.mcp = McpServer()
+    # Answer 404 until the setting mount_on_api is on.
+    app.router.routes.extend(door_routes(app.state.mcp, mounted=True))
     return app
 
 
@@ -85,7 +92,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.hub = Hub()
     app.state.hub.start()
     try:
-        yield
+        async with app.state.mcp.run():
+            yield
     finally:
         await app.state.hub.stop()
         await app.state.webhook.close()

@@ -21,6 +21,9 @@ ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # No request of the API carries more than a few kB; settings with all their templates are the longest.
 BODY_MAX_BYTES = 1024 * 1024
 HOOK_BODY_MAX_BYTES = 64 * 1024
+# The MCP doors keep a bound of their own, which an administrator sets; this is the highest it goes.
+MCP_BODY_MAX_BYTES = 4 * 1024 * 1024
+MCP_PATHS = ("/mcp", "/sse")
 
 
 class RequestMiddleware:
@@ -73,7 +76,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = HOOK_BODY_MAX_BYTES if scope["path"].startswith("/hooks/") else BODY_MAX_BYTES
+        most = _bound(scope["path"])
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdigit() and int(announced) > most:
             refusal = problem(Request(scope), 413, "PAYLOAD_TOO_LARGE", _too_large(most))
@@ -92,6 +95,12 @@ class BodyLimitMiddleware:
             return message
 
         await self.app(scope, receive_bounded, send)
+
+
+def _bound(path: str) -> int:
+    if path.startswith("/hooks/"):
+        return HOOK_BODY_MAX_BYTES
+    return MCP_BODY_MAX_BYTES if path.startswith(MCP_PATHS) else BODY_MAX_BYTES
 
 
 def _too_large(most: int) -> str:

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
 
-from models import Agent
+from core.errors import NotFoundError
+from models import Agent, AgentCall, AgentVersion
 
 
 def list_enabled(session: Session) -> list[Agent]:
@@ -78,3 +79,53 @@ WHERE c.id = e.call_id AND c.finished_at IS NULL
 def end_calls(session: Session, calls: Sequence[CallEnded]) -> None:
     """Record how the calls ended. Idempotent: the first end counts."""
     session.execute(_END, {"calls": [{**asdict(call), "call_id": str(call.call_id)} for call in calls]})
+
+
+def list_agents(session: Session) -> list[Agent]:
+    """Return all agents in the order they are asked, disabled ones included."""
+    return list(session.scalars(select(Agent).order_by(Agent.position, Agent.name)))
+
+
+def get_agent(session: Session, agent_id: UUID) -> Agent:
+    """Return the agent; raise NotFoundError."""
+    found = session.get(Agent, agent_id)
+    if found is None:
+        raise NotFoundError("no such agent", code="AGENT_NOT_FOUND")
+    return found
+
+
+def lock_agent(session: Session, agent_id: UUID) -> Agent:
+    """Return the agent, its row locked until the transaction ends; raise NotFoundError."""
+    found = session.scalars(select(Agent).where(Agent.id == agent_id).with_for_update()).one_or_none()
+    if found is None:
+        raise NotFoundError("no such agent", code="AGENT_NOT_FOUND")
+    return found
+
+
+def was_called(session: Session, agent_id: UUID) -> bool:
+    """Tell whether any call to the agent is on record (index ix_agent_calls_agent_id_started_at)."""
+    return session.scalar(select(AgentCall.id).where(AgentCall.agent_id == agent_id).limit(1)) is not None
+
+
+def list_versions_of(session: Session, agent_id: UUID) -> list[AgentVersion]:
+    """Return the agent's versions, newest first."""
+    return list(
+        session.scalars(
+            select(AgentVersion).where(AgentVersion.agent_id == agent_id).order_by(AgentVersion.number.desc())
+        )
+    )
+
+
+def last_version_number(session: Session, agent_id: UUID) -> int:
+    """Return the highest number of the agent's versions, 0 for none."""
+    return session.scalar(select(func.max(AgentVersion.number)).where(AgentVersion.agent_id == agent_id)) or 0
+
+
+def lock_version_of(session: Session, agent_id: UUID, version_id: UUID) -> AgentVersion:
+    """Return a version of the agent, its row locked until the transaction ends; raise NotFoundError."""
+    found = session.scalars(
+        select(AgentVersion).where(AgentVersion.id == version_id, AgentVersion.agent_id == agent_id).with_for_update()
+    ).one_or_none()
+    if found is None:
+        raise NotFoundError("no such version of this agent", code="AGENT_VERSION_NOT_FOUND")
+    return found

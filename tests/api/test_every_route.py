@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from core.ids import new_id
+from services import mcp_settings
 from tests.api.conftest import Person, SignIn
 
 # Who may call without being signed in; everything else needs a token.
@@ -169,3 +170,12 @@ def test_readyz_says_what_is_missing(client: TestClient, monkeypatch: pytest.Mon
     assert answer.status_code == 503
     assert "needs 9999" in answer.json()["migrations"]
     assert answer.json()["database"] == "ok"
+
+
+def test_mcp_is_served_under_this_port_while_the_setting_says_so(client: TestClient) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    assert client.post("http://127.0.0.1/mcp", json=call).status_code == 404
+    mcp_settings.change({"mount_on_api": True}, actor="test")
+    assert client.post("http://127.0.0.1/mcp", json=call).status_code == 401
+    mcp_settings.change({"mount_on_api": False}, actor="test")
+    assert client.post("http://127.0.0.1/mcp", json=call).status_code == 404
