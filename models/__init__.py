@@ -1,6 +1,6 @@
 """Tables only, one file per aggregate."""
 
-from models.agents import Agent, AgentCall, CallStatus
+from models.agents import Agent, AgentCall, AgentFeedback, CallStatus, FeedbackStatus, FeedbackVerdict
 from models.alerts import Alert, AlertChannel, AlertStatus
 from models.auth import AuthSession, LoginFailures, RefreshToken, SessionKind
 from models.base import Base
@@ -38,6 +38,7 @@ __all__ = [
     "Agent",
     "AgentCall",
     "AgentCircuit",
+    "AgentFeedback",
     "AgentVersion",
     "Alert",
     "AlertChannel",
@@ -63,6 +64,8 @@ __all__ = [
     "DeadLetterStatus",
     "Event",
     "Feedback",
+    "FeedbackStatus",
+    "FeedbackVerdict",
     "FigurePending",
     "FigureSource",
     "FigureTotal",

@@ -17,6 +17,17 @@ class CallStatus(StrEnum):
     FAILED = "failed"
 
 
+class FeedbackStatus(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class FeedbackVerdict(StrEnum):
+    LIKE = "like"
+    DISLIKE = "dislike"
+
+
 class Agent(Base):
     __tablename__ = "agents"
 
@@ -33,6 +44,8 @@ class Agent(Base):
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
+    # Set instead of deleting an agent that was called: the record goes on naming it. It is disabled and has no key.
+    deleted_at: Mapped[datetime | None]
 
 
 class AgentCall(Base):
@@ -69,4 +82,33 @@ class AgentCall(Base):
         Index("ix_agent_calls_journey_id", "journey_id"),
         Index("ix_agent_calls_agent_id_started_at", "agent_id", "started_at"),
         Index("ix_agent_calls_started_at", "started_at"),
+    )
+
+
+class AgentFeedback(Base):
+    """What the provider is to be told of a customer's rating of its welcome; the row is the outbox of the telling."""
+
+    __tablename__ = "agent_feedback"
+
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id"), primary_key=True)
+    call_id: Mapped[UUID] = mapped_column(ForeignKey("agent_calls.id", ondelete="CASCADE"), index=True)
+    # None takes back what was told before.
+    verdict: Mapped[str | None]
+    comment: Mapped[str | None]
+    # Counts changes of mind: what was told is done only when it was the newest.
+    revision: Mapped[int] = mapped_column(server_default=text("1"))
+    status: Mapped[str] = mapped_column(server_default=FeedbackStatus.PENDING)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    sweep_at: Mapped[datetime | None]
+    due_at: Mapped[CreatedAt]
+    lease_token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    error_code: Mapped[str | None]
+    error_text: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("status", FeedbackStatus),
+        one_of("verdict", FeedbackVerdict),
+        Index("ix_agent_feedback_sweep_at", "sweep_at", postgresql_where=text("sweep_at IS NOT NULL")),
     )
