@@ -1,0 +1,1 @@
+"""The administration web UI: pages drawn on the server, a shell over the services."""
