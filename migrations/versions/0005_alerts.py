@@ -1,4 +1,4 @@
-"""Alerts and their delivery."""
+"""Alerts and their delivery; views by the names the requirements use."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +7,18 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+
+# The requirements know these two by other names: what is configured now, and the agents that are Dify's. No secrets in them.
+VIEWS = {
+    "system_settings": """
+        SELECT DISTINCT ON (name) name AS key, data AS value, version, created_by AS updated_by, created_at AS updated_at
+        FROM settings_versions ORDER BY name, version DESC
+    """,
+    "dify_configs": """
+        SELECT id, name, base_url, app_id, mode, timeout_ms, enabled, created_at, updated_at
+        FROM agents WHERE provider = 'dify'
+    """,
+}
 
 
 def upgrade() -> None:
@@ -46,8 +58,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_channels")),
         sa.UniqueConstraint("name", name=op.f("uq_alert_channels_name")),
     )
+    for name, query in VIEWS.items():
+        op.execute(f"CREATE VIEW {name} AS {query}")
 
 
 def downgrade() -> None:
+    for name in VIEWS:
+        op.execute(f"DROP VIEW {name}")
     op.drop_table("alert_channels")
     op.drop_table("alerts")
