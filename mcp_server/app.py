@@ -13,14 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.errors import AnmeiError
 from mcp_server.doors import SSE_MESSAGES, SseDoor, StreamableHttpDoor
 from mcp_server.server import McpServer
-from mcp_server.toolkit import Toolbox
-from mcp_server.tools import TOOLBOX
 from services import figures, mcp_status
 
 
-def create_app(toolbox: Toolbox = TOOLBOX) -> Starlette:
+def create_app(server: McpServer | None = None) -> Starlette:
     """Return the application: /mcp, /sse, /healthz, /readyz, /metrics. Everything starts and ends with its lifespan."""
-    mcp = McpServer(toolbox)
+    mcp = server or McpServer()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -83,6 +83,15 @@ class Catalogue:
             return CallOutcome.DISABLED_TOOL
         return CallOutcome.FOREIGN_TOOL if name in self._registry.names else CallOutcome.UNKNOWN_TOOL
 
+    def log_problems(self, before: "Catalogue | None") -> None:
+        """Say which tools cannot be offered, as far as that is new."""
+        known = before.problems if before is not None else {}
+        for of_group in self._registry.tools.values():
+            for entry in of_group.values():
+                problem = self.problems.get(entry.id)
+                if problem is not None and problem != known.get(entry.id):
+                    log.warning(log_events.MCP_TOOL_DROPPED, tool=entry.name, problem=problem)
+
     def _view(self, group: GroupEntry, toolbox: Toolbox) -> GroupView:
         tools: dict[str, OfferedTool] = {}
         for name, entry in sorted(self._registry.tools.get(group.id, {}).items()):
@@ -90,7 +99,6 @@ class Catalogue:
             problem = entry.problem or ("no function of this name" if function is None else None)
             if problem is not None:
                 self.problems[entry.id] = problem
-                log.warning(log_events.MCP_TOOL_DROPPED, tool=name, group=group.name, problem=problem)
             elif (entry.enabled or entry.id == self._trying) and function is not None:
                 tools[name] = _offer(entry, function)
         if any(offered.entry.id == self._trying for offered in tools.values()):

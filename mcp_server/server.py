@@ -166,6 +166,7 @@ class McpServer:
             return
         after = Catalogue(registry, self._toolbox)
         self._registry, self._catalogue = registry, after
+        after.log_problems(before)
         if before is not None:
             with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody is left to be told
                 loop.call_soon_threadsafe(lambda: loop.create_task(self.streams.follow(before, after)))

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 import psycopg
 import uvicorn
+from starlette.types import ASGIApp
 
 from core.settings import get_settings
 from mcp_server.app import create_app
@@ -62,11 +63,10 @@ class Client:
 class RunningServer:
     """An MCP server on a port of its own, in this process."""
 
-    def __init__(self, toolbox: Toolbox = TOOLBOX) -> None:
-        self.app = create_app(toolbox)
-        self.mcp: McpServer = self.app.state.mcp
+    def __init__(self, mcp: McpServer, wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> None:
+        self.mcp = mcp
         config = uvicorn.Config(
-            self.app, port=0, log_config=None, timeout_graceful_shutdown=2, http="httptools", lifespan="on"
+            wrap(create_app(mcp)), port=0, log_config=None, timeout_graceful_shutdown=2, http="httptools", lifespan="on"
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -89,7 +89,7 @@ class RunningServer:
 
 @contextmanager
 def running(toolbox: Toolbox = TOOLBOX) -> Iterator[RunningServer]:
-    server = RunningServer(toolbox).start()
+    server = RunningServer(McpServer(toolbox)).start()
     try:
         yield server
     finally:
