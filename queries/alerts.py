@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from models import AlertChannel
+from core.errors import NotFoundError
+from models import Alert, AlertChannel
 
 _RAISE = text("""
 INSERT INTO alerts (id, key, severity, title, body, occurrences, status, due_at)
@@ -119,3 +120,38 @@ WHERE id = :id
 def note_channel(session: Session, channel_id: UUID, *, error: str | None) -> None:
     """Record a channel's last success or failure."""
     session.execute(_CHANNEL_ENDED, {"id": channel_id, "error": error})
+
+
+def list_channels(session: Session) -> list[AlertChannel]:
+    """Return all channels by name."""
+    return list(session.scalars(select(AlertChannel).order_by(AlertChannel.name)))
+
+
+def find_channel(session: Session, channel_id: UUID) -> AlertChannel | None:
+    return session.get(AlertChannel, channel_id)
+
+
+def find_channel_named(session: Session, name: str) -> AlertChannel | None:
+    return session.scalar(select(AlertChannel).where(AlertChannel.name == name))
+
+
+def lock_channel(session: Session, channel_id: UUID) -> AlertChannel:
+    """Return the channel, its row locked until the transaction ends; raise NotFoundError."""
+    found = session.scalar(select(AlertChannel).where(AlertChannel.id == channel_id).with_for_update())
+    if found is None:
+        raise NotFoundError(f"no alert channel {channel_id}", code="ALERT_CHANNEL_NOT_FOUND")
+    return found
+
+
+def list_alerts(session: Session, *, limit: int) -> list[Alert]:
+    """Return the alerts that were last raised, the newest first."""
+    return list(session.scalars(select(Alert).order_by(Alert.last_at.desc()).limit(limit)))
+
+
+def hurry_unsent(session: Session) -> None:
+    """Make alerts that could not be sent due now."""
+    session.execute(
+        text(
+            "UPDATE alerts SET due_at = now() WHERE status = 'pending' AND error_code IS NOT NULL AND lease_until IS NULL"
+        )
+    )

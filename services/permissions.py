@@ -30,6 +30,7 @@ class Permission(StrEnum):
     MANAGE_AGENTS = "manage_agents"
     MANAGE_USERS = "manage_users"
     MANAGE_SECRETS = "manage_secrets"
+    MANAGE_ALERTS = "manage_alerts"
     READ_AUDIT_LOG = "read_audit_log"
     RECEIVE_CONSULTANT_EVENTS = "receive_consultant_events"
     RECEIVE_CUSTOMER_EVENTS = "receive_customer_events"
@@ -53,6 +54,7 @@ ROLES_OF: dict[Permission, frozenset[Role]] = {
     Permission.MANAGE_AGENTS: _ADMIN,
     Permission.MANAGE_USERS: _ADMIN,
     Permission.MANAGE_SECRETS: _ADMIN,
+    Permission.MANAGE_ALERTS: _ADMIN,
     Permission.READ_AUDIT_LOG: _ADMIN,
     Permission.RECEIVE_CONSULTANT_EVENTS: frozenset({Role.CONSULTANT}),
     Permission.RECEIVE_CUSTOMER_EVENTS: frozenset({Role.CUSTOMER}),
