@@ -63,8 +63,8 @@ class McpServer:
         self._registry: Registry | None = None
         self._catalogue: Catalogue | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._followed = False
         self.streams = OpenStreams()
-        self.recorder = CallRecorder()
         self.server = self._build()
 
     @property
@@ -74,14 +74,21 @@ class McpServer:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Serve until the context ends; then every call is in the log, or in a file where the database is away."""
+        """Serve until the context ends; then every call is in the log, or in a file where the database is away.
+
+        May be entered again afterwards, as an application's lifespan is in tests.
+        """
         self._loop = asyncio.get_running_loop()
+        self._registry = self._catalogue = None
+        self.recorder = CallRecorder()
         self._limiter = RateLimiter(get_settings().require_redis_url())
         self.runner = ToolRunner(self._require_catalogue, self._limiter, self.recorder)
         self.json_manager = self._manager(json_response=True)
         self.stream_manager = self._manager(json_response=False)
         self.recorder.start()
-        mcp_registry.on_change(self._heard)
+        if not self._followed:
+            mcp_registry.on_change(self._heard)
+            self._followed = True
         await self._refresh()
         # What lives from here on is short-lived: without the start-up's objects the collector's pauses are short.
         gc.freeze()
