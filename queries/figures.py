@@ -157,16 +157,18 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="agent_calls",
         key="started_at",
-        # Versions count from 1; 0 is an agent without any.
-        columns="s.id, s.status, s.started_at, s.finished_at, a.name AS agent, coalesce(v.number, 0)::text AS version",
+        # Versions count from 1; 0 is an agent without any. A call whose process died is never ended: after an hour, longer
+        # than any timeout, it is lost, so that no such row has to be looked at for ever.
+        columns="s.id, CASE WHEN s.status = 'running' AND s.started_at < now() - interval '1 h' THEN 'lost' ELSE s.status END AS status,"
+        " s.started_at, s.finished_at, a.name AS agent, coalesce(v.number, 0)::text AS version",
         joins="JOIN agents a ON a.id = s.agent_id LEFT JOIN agent_versions v ON v.id = s.version_id",
-        settled="s.status <> 'running'",
+        settled="s.status <> 'running' OR s.started_at < now() - interval '1 h'",
         events=(
             Event("agent_calls_total", ("agent", "version", "status"), "status <> 'running'"),
             Event(
                 "agent_call_duration_seconds",
                 ("agent", "version"),
-                "status <> 'running'",
+                "status IN ('succeeded', 'failed')",
                 _us("started_at", "finished_at"),
                 LATENCY_BOUNDS,
             ),

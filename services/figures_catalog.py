@@ -174,7 +174,7 @@ METRICS: tuple[Metric, ...] = (
         (),
         ((),),
     ),
-    Metric("agent_calls_total", Kind.COUNTER, "Agent calls that ended, by outcome.", ("agent", "version", "outcome")),
+    Metric("agent_calls_total", Kind.COUNTER, "Agent calls by outcome; lost ones never ended, because their process died.", ("agent", "version", "outcome")),
     Metric(
         "agent_call_duration_seconds",
         Kind.HISTOGRAM,

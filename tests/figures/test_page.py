@@ -298,6 +298,10 @@ def test_agents_show_calls_by_version_and_the_worst_of_their_circuits(
             " VALUES (%s, 1, %s, %s, %s, now(), now() + make_interval(secs => %s))",
             (new_id(), agent.id, version, status, seconds),
         )
+    connection.execute(
+        "INSERT INTO agent_calls (id, attempt, agent_id, started_at) VALUES (%s, 1, %s, now() - interval '61 min')",
+        (new_id(), agent.id),
+    )
     for circuit_id, state in ((version_id, "open"), (agent.id, "half_open")):
         connection.execute(
             "INSERT INTO agent_circuits (id, agent_id, state) VALUES (%s, %s, %s)", (circuit_id, agent.id, state)
@@ -307,8 +311,10 @@ def test_agents_show_calls_by_version_and_the_worst_of_their_circuits(
     assert calls == {
         labels(agent="小安", version="3", outcome="succeeded"): 1,
         labels(agent="小安", version="0", outcome="failed"): 1,
+        labels(agent="小安", version="0", outcome="lost"): 1,
     }
     assert samples["agent_call_duration_seconds_sum", labels(agent="小安", version="0")] == 4
+    assert samples["agent_call_duration_seconds_count", labels(agent="小安", version="0")] == 1
     assert {key: value for (name, key), value in samples.items() if name == "agent_circuit_state"} == {
         labels(agent="小安"): 2,
         labels(agent="小美"): 0,
