@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, BackgroundTasks, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_hooks.auth import require
@@ -16,6 +16,7 @@ from services import conversations
 from services.auth import Identity
 from services.conversations import View
 from services.permissions import Permission
+from tasks.publish import publish_agent_feedback
 
 router = APIRouter(tags=["conversations"])
 
@@ -189,9 +190,14 @@ def mark_read(conversation_id: UUID, who: Someone, body: ReadUntil | None = None
 
 
 @router.post("/messages/{message_id}/feedback", summary="Rate a message from 1 to 5")
-def give_feedback(message_id: UUID, body: NewFeedback, who: Rater) -> Envelope[FeedbackOut]:
-    """Store the customer's rating; a second one replaces the first."""
-    given = conversations.give_feedback(message_id, who, rating=body.rating, comment=body.comment)
+def give_feedback(
+    message_id: UUID, body: NewFeedback, who: Rater, afterwards: BackgroundTasks
+) -> Envelope[FeedbackOut]:
+    """Store the customer's rating; a second one replaces the first. The agent that wrote the message hears of it later."""
+    given, to_be_told = conversations.give_feedback(message_id, who, rating=body.rating, comment=body.comment)
+    if to_be_told:
+        # After the answer: a broker that is away keeps nobody waiting, and the sweep sends what it lost.
+        afterwards.add_task(publish_agent_feedback, [message_id])
     return Envelope(data=FeedbackOut.model_validate(given), message="thank you")
 
 

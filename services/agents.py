@@ -88,14 +88,32 @@ def situation(settings: GatewaySettings) -> Situation:
     return Situation(directory, circuits.gates(settings.breaker), busy)
 
 
+def find_known(agent_id: UUID, version_id: UUID | None) -> KnownVersion | None:
+    """Return how this version is asked, also one no longer in use; None when it or its agent is gone.
+
+    Raises UndecryptableError when its key was stored under another secret key.
+    """
+    with unit_of_work() as session:
+        agent = session.get(Agent, agent_id)
+        version = session.get(AgentVersion, version_id) if version_id is not None else None
+    if agent is None or agent.deleted_at is not None:
+        return None
+    if version_id is None:
+        return _of_agent(agent)
+    return _of_version(agent, version) if version is not None and version.agent_id == agent_id else None
+
+
 def _load(session: Session) -> Directory:
     agents = agent_queries.list_enabled(session)
     in_use = gateway_queries.list_versions(session, statuses=[VersionStatus.ACTIVE, VersionStatus.CANARY])
     known: dict[UUID, KnownVersion] = {}
     for agent in agents:
         own = [version for version in in_use if version.agent_id == agent.id]
-        for one in [_of_version(agent, version) for version in own] or [_of_agent(agent)]:
+        for one in [_of_version(agent, version) for version in own]:
             known[one.key] = one
+        if not any(version.status == VersionStatus.ACTIVE for version in own):
+            # Beside a canary alone, the agent as it is goes on serving everybody else.
+            known[agent.id] = _of_agent(agent)
     return Directory(
         agents=tuple(AgentOption(agent.id, agent.position) for agent in agents),
         versions=tuple(VersionOption(one.key, one.agent_id) for one in known.values()),

@@ -17,7 +17,7 @@ from queries import consultants as consultant_queries
 from queries import conversations as queries
 from queries import events
 from queries.conversations import ConversationRow
-from services import audit
+from services import agent_feedback, audit
 from services.auth import Identity
 from services.permissions import STAFF, Permission, Role
 
@@ -175,9 +175,10 @@ def mark_read(conversation_id: UUID, who: Identity, *, until: datetime | None = 
         return queries.list_read_marks(session, conversation_id)
 
 
-def give_feedback(message_id: UUID, who: Identity, *, rating: int, comment: str | None) -> Feedback:
+def give_feedback(message_id: UUID, who: Identity, *, rating: int, comment: str | None) -> tuple[Feedback, bool]:
     """Store a customer's rating, 1 to 5, of a message they got; a second one replaces the first.
 
+    The second value says that an agent wrote the message and its provider is to be told, which the row asks for.
     Raises NotFoundError for a message that is not in their conversation, InvalidInputError for one they wrote themselves.
     """
     who.require(Permission.RATE_MESSAGES)
@@ -187,9 +188,10 @@ def give_feedback(message_id: UUID, who: Identity, *, rating: int, comment: str 
             raise NotFoundError("no such message", code="MESSAGE_NOT_FOUND")
         if found[0].sender_type == SenderType.CUSTOMER:
             raise InvalidInputError("a customer rates what they were told, not what they said")
-        return queries.upsert_feedback(
+        given = queries.upsert_feedback(
             session, message_id, who.user_id, feedback_id=new_id(), rating=rating, comment=comment
         )
+        return given, agent_feedback.note(session, message_id, rating=rating, comment=comment)
 
 
 def _take_over(session: Session, conversation_id: UUID, consultant_id: UUID) -> None:

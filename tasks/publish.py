@@ -42,6 +42,13 @@ def publish_deliveries(notification_ids: Collection[UUID]) -> None:
         _send(signature, "deliver")
 
 
+def publish_agent_feedback(message_ids: Collection[UUID]) -> None:
+    """Ask for the ratings of these messages to be told to the providers that wrote them."""
+    for chunk in _chunks(message_ids, journey_plan.MESSAGE_MAX_JOURNEYS):
+        signature = _signature(TaskName.AGENT_FEEDBACK, Queue.AGENTS, message_ids=[str(one) for one in chunk])
+        _send(signature, "agent_feedback")
+
+
 def publish_maintenance(name: TaskName) -> bool:
     """Ask for one run of a maintenance task."""
     return _send(_signature(name, Queue.MAINTENANCE), name)

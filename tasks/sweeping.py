@@ -8,14 +8,15 @@ from core.database import unit_of_work
 from core.errors import PermanentError
 from core.logging import get_logger
 from models import StepName, StepStatus
+from queries import agent_feedback as feedback_queries
 from queries import alerts as alert_queries
 from queries import notifications as notification_queries
 from queries import steps as step_queries
 from queries.steps import Due
-from services import journey_plan
+from services import agent_feedback, journey_plan
 from services.steps.failing import record_failures
 from tasks.names import TaskName
-from tasks.publish import publish_deliveries, publish_maintenance, publish_steps
+from tasks.publish import publish_agent_feedback, publish_deliveries, publish_maintenance, publish_steps
 
 log = get_logger(__name__)
 
@@ -38,6 +39,7 @@ def sweep_once() -> dict[str, int]:
             first=journey_plan.SWEEP_FIRST_SECONDS,
             longest=journey_plan.SWEEP_MAX_SECONDS,
         )
+        ratings = feedback_queries.sweep(session, most=SWEEP_AT_ONCE, again_seconds=agent_feedback.SWEEP_AGAIN_SECONDS)
         alerts_due = alert_queries.any_due(session)
     for step, journey_ids in _by_step(_without_killers(due)).items():
         log.info(log_events.SWEEP_REPUBLISHED, step=step, count=len(journey_ids))
@@ -46,6 +48,8 @@ def sweep_once() -> dict[str, int]:
                 step_queries.sweep_again(session, step, journey_ids, seconds=journey_plan.SWEEP_FIRST_SECONDS)
     if deliveries:
         publish_deliveries(deliveries)
+    if ratings:
+        publish_agent_feedback(ratings)
     if alerts_due:
         publish_maintenance(TaskName.SEND_ALERTS)
     return {"steps": len(due), "notifications": len(deliveries)}

@@ -40,7 +40,9 @@ def create_app() -> Celery:
     """Return the application for the broker that is configured (redis://, redis+socket:// or amqp://)."""
     broker_url = get_settings().require_broker_url()
     celery = Celery(
-        "anmei", amqp=_Amqp, include=["tasks.journey", "tasks.consultants", "tasks.alerts", "tasks.maintenance"]
+        "anmei",
+        amqp=_Amqp,
+        include=["tasks.journey", "tasks.consultants", "tasks.agents", "tasks.alerts", "tasks.maintenance"],
     )
     celery.conf.update(
         broker_url=broker_url,
