@@ -6,6 +6,7 @@ from models.auth import AuthSession, LoginFailures, RefreshToken, SessionKind
 from models.base import Base
 from models.claims import Claim, Feedback, ReadMark
 from models.conversations import Conversation, Message, SenderType, WelcomeSource
+from models.escalations import Escalation, EscalationPush, RungAction, RungStatus
 from models.events import Event
 from models.figures import FigurePending, FigureSource, FigureTotal, WebhookOutcome, WorkerHeartbeat
 from models.gateway import AgentCircuit, AgentVersion, StoredCircuitState, VersionStatus
@@ -32,7 +33,7 @@ from models.treatments import (
     TreatmentProject,
     TreatmentRecord,
 )
-from models.users import Consultant, ConsultantConnection, PushChannel, User
+from models.users import Consultant, ConsultantConnection, PushChannel, PushKey, PushKind, User
 
 __all__ = [
     "Agent",
@@ -62,6 +63,8 @@ __all__ = [
     "Conversation",
     "DeadLetter",
     "DeadLetterStatus",
+    "Escalation",
+    "EscalationPush",
     "Event",
     "Feedback",
     "FeedbackStatus",
@@ -79,8 +82,12 @@ __all__ = [
     "Notification",
     "NotificationStatus",
     "PushChannel",
+    "PushKey",
+    "PushKind",
     "ReadMark",
     "RefreshToken",
+    "RungAction",
+    "RungStatus",
     "SenderType",
     "SessionKind",
     "SettingsVersion",

@@ -43,6 +43,8 @@ class Notification(Base):
     error_text: Mapped[str | None]
     created_at: Mapped[CreatedAt]
     sent_at: Mapped[datetime | None]
+    # Without a receipt by then the next channel's turn comes; null where there is none, or it came.
+    receipt_due_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     seen_at: Mapped[datetime | None]
 
@@ -53,4 +55,5 @@ class Notification(Base):
         Index("ix_notifications_consultant_id_id", "consultant_id", "id"),
         Index("ix_notifications_created_at", "created_at"),
         Index("ix_notifications_sweep_at", "sweep_at", postgresql_where=text("sweep_at IS NOT NULL")),
+        Index("ix_notifications_receipt_due_at", "receipt_due_at", postgresql_where=text("receipt_due_at IS NOT NULL")),
     )

@@ -1,13 +1,14 @@
 """People: customers as the signup service told us of them, and staff who sign in."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, CreatedAt, UuidKey
+from models.base import Base, CreatedAt, UuidKey, one_of
 
 
 class User(Base):
@@ -49,6 +50,12 @@ class Consultant(Base):
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
     # Set while a consultant says so; connected, but not to be counted on.
     away_since: Mapped[datetime | None]
+    # What customers are matched by: ISO 639 codes ("zh"), and interests in the signup service's words.
+    languages: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
+    skills: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
+    # As services.working_hours reads it; null means the hours of the settings.
+    working_hours: Mapped[dict[str, Any] | None]
+    is_supervisor: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[CreatedAt]
 
 
@@ -65,6 +72,14 @@ class ConsultantConnection(Base):
     __table_args__ = (Index("ix_consultant_connections_consultant_id_expires_at", "consultant_id", "expires_at"),)
 
 
+class PushKind(StrEnum):
+    """How a channel is spoken to: a POST of JSON, a browser's subscription (RFC 8030), or any URL Apprise knows."""
+
+    HTTP = "http"
+    WEBPUSH = "webpush"
+    APPRISE = "apprise"
+
+
 class PushChannel(Base):
     """Where a consultant is told when no socket is open. The URL may hold a token, so it is stored encrypted."""
 
@@ -73,9 +88,30 @@ class PushChannel(Base):
     id: Mapped[UuidKey]
     consultant_id: Mapped[UUID] = mapped_column(ForeignKey("consultants.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str]
+    # The consultant's own word for it.
+    name: Mapped[str | None]
+    # The URL; of a browser its whole subscription, as JSON.
     url_encrypted: Mapped[bytes]
     position: Mapped[int] = mapped_column(server_default=text("0"))
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    # Set where not the consultant switched it off, but the receiver said that it is gone.
+    disabled_reason: Mapped[str | None]
     last_success_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+    last_error_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (one_of("kind", PushKind),)
+
+
+class PushKey(Base):
+    """The key pair this installation signs web pushes with (VAPID, RFC 8292). One row, made on first use, never changed:
+    every browser's subscription names the public half."""
+
+    __tablename__ = "push_keys"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    # Uncompressed point, base64url without padding, as browsers take it.
+    public_key: Mapped[str]
+    private_key_encrypted: Mapped[bytes]
     created_at: Mapped[CreatedAt]
