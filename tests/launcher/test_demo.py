@@ -90,11 +90,11 @@ def test_the_simulated_agent_follows_its_port_but_never_replaces_a_real_one() ->
     assert (agent.name, agent.target.base_url) == ("welcome", "http://127.0.0.1:2/v1")
 
     with unit_of_work() as session:
-        stored = session.get_one(Agent, agent.id)
+        stored = session.get_one(Agent, agent.agent_id)
         stored.app_id, stored.base_url = "our-app", "https://dify.example.com/v1"
     assert not seed.ensure_simulated_agent("http://127.0.0.1:3/v1", SecretStr("app-3"))
     with unit_of_work() as session:
-        assert session.get_one(Agent, agent.id).base_url == "https://dify.example.com/v1"
+        assert session.get_one(Agent, agent.agent_id).base_url == "https://dify.example.com/v1"
 
 
 def test_rotating_puts_every_secret_under_the_first_key(monkeypatch: pytest.MonkeyPatch) -> None:
