@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 
-from alembic.script import ScriptDirectory
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
@@ -74,13 +73,13 @@ def _check_migrations() -> str | None:
             there = health_queries.find_schema_revision(session)
     except AnmeiError as error:
         return error.message
-    wanted = _head()
-    return None if there == wanted else f"the schema is at {there}, this release needs {wanted}: run `anmei migrate`"
+    return _schema_problem(there)
 
 
-@lru_cache(maxsize=1)
-def _head() -> str | None:
-    return ScriptDirectory.from_config(migrations.alembic_config()).get_current_head()
+@lru_cache(maxsize=8)
+def _schema_problem(there: str | None) -> str | None:
+    # Reads every migration's file, and a revision's answer does not change while this code runs.
+    return migrations.schema_problem(there)
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)

@@ -161,11 +161,8 @@ class Doctor:
         yield self._migrations(url)
 
     def _migrations(self, url: str) -> Finding:
-        from alembic.script import ScriptDirectory
-
         import migrations
 
-        head = ScriptDirectory.from_config(migrations.alembic_config()).get_current_head()
         with psycopg.connect(url, connect_timeout=3) as connection:
             exists = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
             row = (
@@ -174,9 +171,10 @@ class Doctor:
                 else None
             )
         current = row[0] if row else None
-        if current == head:
-            return Finding("migrations", Verdict.OK, f"at {head}")
-        return Finding("migrations", Verdict.WRONG, f"at {current}, not at {head}", "run `anmei migrate`")
+        problem = migrations.schema_problem(current)
+        if problem is None:
+            return Finding("migrations", Verdict.OK, f"at {current}")
+        return Finding("migrations", Verdict.WRONG, problem, "run `anmei migrate`")
 
     def _redis(self) -> Iterator[Finding]:
         try:
