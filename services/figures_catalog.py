@@ -37,6 +37,8 @@ class WebhookResult(StrEnum):
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
+    # Anything else that went wrong: a fault of ours.
+    ERROR = "error"
 
 
 Labels = tuple[str, ...]
@@ -174,7 +176,12 @@ METRICS: tuple[Metric, ...] = (
         (),
         ((),),
     ),
-    Metric("agent_calls_total", Kind.COUNTER, "Agent calls by outcome; lost ones never ended, because their process died.", ("agent", "version", "outcome")),
+    Metric(
+        "agent_calls_total",
+        Kind.COUNTER,
+        "Agent calls by outcome; lost ones never ended, because their process died.",
+        ("agent", "version", "outcome"),
+    ),
     Metric(
         "agent_call_duration_seconds",
         Kind.HISTOGRAM,

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from boards import BOARDS, Board, Panel, Variable
+from boards import BOARDS
+from panels import Board, Panel, Variable
 
 OUTPUT = Path(__file__).parent / "dashboards"
 DATASOURCE = {"type": "prometheus", "uid": "anmei-prometheus"}

@@ -58,8 +58,8 @@ def commands() -> list[Any]:
 
 @pytest.mark.parametrize("arguments", commands())
 def test_every_command_is_one_of_ours_with_options_it_knows(arguments: list[str]) -> None:
-    group = typer.main.get_command(cli)
-    verb = group.commands[arguments[0]]  # type: ignore[attr-defined]  # a typer group is a click group
+    group: Any = typer.main.get_command(cli)
+    verb = group.commands[arguments[0]]
     context = verb.make_context(arguments[0], list(arguments[1:]))
     if arguments[0] == "worker":
         assert set(context.params["queues"].split(",")) <= set(Queue)
