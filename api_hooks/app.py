@@ -8,10 +8,12 @@ from fastapi import APIRouter, FastAPI
 
 from api_hooks import (
     agents,
+    alerts,
     audit_log,
     auth,
     consultants,
     conversations,
+    dashboard,
     dead_letters,
     health,
     journeys,
@@ -44,9 +46,11 @@ PARTS = (
     consultants,
     agents,
     mcp_admin,
+    dashboard,
     settings,
     audit_log,
     webhook_secrets,
+    alerts,
 )
 
 

@@ -40,6 +40,8 @@ ALLOWED: dict[str, set[str]] = {
     "* /api/v1/registration-automation": OPERATORS,
     "* /api/v1/admin/registration-automation": OPERATORS,
     "* /api/v1/audit-log": ADMINS,
+    "* /api/v1/alerts": OPERATORS,
+    "* /api/v1/alert-channels": ADMINS,
     "* /api/v1/users": ADMINS,
     "* /api/v1/webhook-secrets": ADMINS,
 }
