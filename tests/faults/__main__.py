@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.faults.brokers import rabbitmq_available
 from tests.faults.cases import CASES, FAKETIME, Case
+from tests.faults.orphans import measure as measure_orphans
 from tests.faults.run import Counted, run
 
 HEAD = (
@@ -39,6 +40,12 @@ def main() -> int:
         for problem in problems:
             failed = True
             print(f"  PROBLEM after {time.monotonic() - began:.0f} s: {problem}", flush=True)
+    if not options.only:
+        lain = measure_orphans()
+        middle = lain[len(lain) // 2]
+        note = f"orphans taken up after their lease ended: median {middle:.2f} s, longest {lain[-1]:.2f} s ({len(lain)} of them)"
+        lines += ["", note]
+        print(note, flush=True)
     if options.table:
         options.table.write_text("\n".join(lines) + "\n")
     return 1 if failed else 0

@@ -106,6 +106,10 @@ class Stack:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             return connection.execute(sql).fetchall()
 
+    def execute(self, sql: str) -> None:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(sql)
+
     def agent_fault(self, kind: str, **parameters: object) -> None:
         url = f"http://127.0.0.1:{self.agent_port}/__sim__/faults"
         httpx.post(url, json={"kind": kind, **parameters}, timeout=5).raise_for_status()
