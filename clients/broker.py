@@ -64,14 +64,14 @@ def redis_url(broker_url: str) -> str:
 
 
 def _amqp_lengths(broker_url: str, queues: Sequence[str]) -> dict[str, int]:
-    lengths: dict[str, int] = {}
+    connection = _Connection(broker_url, connect_timeout=TIMEOUT_SECONDS)
+    # A refused login is an error of a channel to the AMQP library, though there is none yet.
+    foreign = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
     try:
-        with _Connection(broker_url, connect_timeout=TIMEOUT_SECONDS) as connection:
-            for queue in queues:
-                lengths[queue] = _amqp_length(connection, queue)
-    except (OperationalError, OSError, *_Connection(broker_url).connection_errors) as error:
+        with connection:
+            return {queue: _amqp_length(connection, queue) for queue in queues}
+    except foreign as error:
         raise BrokerUnavailableError(f"the broker does not answer: {type(error).__name__}") from error
-    return lengths
 
 
 def _amqp_length(connection: Any, queue: str) -> int:

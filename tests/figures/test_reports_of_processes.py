@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 import redis
+from amqp.exceptions import AccessRefused
 from kombu import Connection
 
 from clients import broker
@@ -130,3 +131,13 @@ def test_a_queue_nobody_declared_has_no_messages_over_amqp_either() -> None:
         queue.put({})
         assert broker._amqp_length(connection, "declared") == 1
         assert broker._amqp_length(connection, "missing") == 0
+
+
+def test_a_login_the_broker_refuses_is_our_error_not_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(Connection):
+        def channel(self) -> object:
+            raise AccessRefused("login was refused")
+
+    monkeypatch.setattr(broker, "_Connection", Refused)
+    with pytest.raises(BrokerUnavailableError, match="AccessRefused"):
+        broker.queue_lengths("amqp://guest:wrong@127.0.0.1:9//", ["journeys"])
