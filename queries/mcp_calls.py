@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, and_, case, func, literal, or_, select, text
-from sqlalchemy.dialects.postgresql import array, insert
 from sqlalchemy.orm import Session
 
 from models import CallLog, CallTotal
@@ -28,31 +27,34 @@ class CallFilter(NamedTuple):
     before: tuple[datetime, UUID] | None = None
 
 
-def insert_calls(session: Session, rows: Sequence[dict[str, Any]]) -> set[UUID]:
-    """Insert the rows that are not there yet and return their ids: a batch whose first commit's answer was lost may come again."""
-    statement = insert(CallLog).on_conflict_do_nothing().returning(CallLog.id)
-    return set(session.scalars(statement, list(rows)))
+# One parameter for a whole batch: building a statement a row costs more than everything else about a call's log.
+_INSERT_CALLS = text(
+    "INSERT INTO mcp_call_logs SELECT * FROM jsonb_populate_recordset(NULL::mcp_call_logs, CAST(:rows AS jsonb))"
+    " ON CONFLICT DO NOTHING RETURNING id"
+)
+_ADD_TOTALS = text(
+    "INSERT INTO mcp_call_totals AS total (tool_name, group_name, outcome, calls, duration_seconds, buckets)"
+    " VALUES (:tool_name, :group_name, :outcome, :calls, :duration_seconds, CAST(:buckets AS bigint[]))"
+    " ON CONFLICT (tool_name, group_name, outcome) DO UPDATE SET"
+    " calls = total.calls + excluded.calls,"
+    " duration_seconds = total.duration_seconds + excluded.duration_seconds,"
+    " buckets = (SELECT array_agg(mine + theirs ORDER BY position)"
+    " FROM unnest(total.buckets, excluded.buckets) WITH ORDINALITY AS pair (mine, theirs, position))"
+)
+
+
+def insert_calls(session: Session, rows: bytes) -> set[UUID]:
+    """Insert the rows (a JSON array) that are not there yet and return their ids.
+
+    A batch whose first commit's answer was lost may come again.
+    """
+    return set(session.scalars(_INSERT_CALLS, {"rows": rows.decode()}))
 
 
 def add_totals(session: Session, totals: Sequence[dict[str, Any]]) -> None:
     """Add to the running totals. Every writer takes the rows in the same order, so that two never wait for each other."""
     ordered = sorted(totals, key=lambda total: (total["tool_name"], total["group_name"], total["outcome"]))
-    statement = insert(CallTotal)
-    added = statement.excluded
-    # PostgreSQL's arrays count from one.
-    positions = range(1, len(ordered[0]["buckets"]) + 1)
-    summed = array([CallTotal.buckets[position] + added.buckets[position] for position in positions])
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tool_name", "group_name", "outcome"],
-            set_={
-                "calls": CallTotal.calls + added.calls,
-                "duration_seconds": CallTotal.duration_seconds + added.duration_seconds,
-                "buckets": summed,
-            },
-        ),
-        ordered,
-    )
+    session.execute(_ADD_TOTALS, ordered)
 
 
 def list_totals(session: Session) -> list[CallTotal]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -85,11 +85,13 @@ def insert_tools_if_missing(session: Session, group_name: str, tool_names: list[
     session.execute(insert(Tool).values(rows).on_conflict_do_nothing(index_elements=["group_id", "tool_name"]))
 
 
+_TOUCH_KEY = text(
+    "UPDATE mcp_tool_groups SET key_last_used_at = greatest(key_last_used_at, :used_at) WHERE id = :group_id"
+)
+
+
 def touch_keys(session: Session, used_at: Mapping[UUID, datetime]) -> None:
     """Note when each group's key was last used; never moves a time back. Groups are taken in one order by every writer."""
-    for group_id in sorted(used_at):
-        session.execute(
-            update(ToolGroup)
-            .where(ToolGroup.id == group_id)
-            .values(key_last_used_at=func.greatest(ToolGroup.key_last_used_at, used_at[group_id]))
-        )
+    if used_at:
+        parameters = [{"group_id": group_id, "used_at": used_at[group_id]} for group_id in sorted(used_at)]
+        session.execute(_TOUCH_KEY, parameters)

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from core.clock import utc_now
 from core.database import unit_of_work
 from models import CallLog, CallOutcome
@@ -30,7 +32,7 @@ def store(rows: Sequence[dict[str, Any]]) -> int:
     if not rows:
         return 0
     with unit_of_work() as session:
-        fresh_ids = queries.insert_calls(session, rows)
+        fresh_ids = queries.insert_calls(session, orjson.dumps(list(rows)))
         fresh = [row for row in rows if row["id"] in fresh_ids]
         if fresh:
             queries.add_totals(session, totals_of(fresh))
