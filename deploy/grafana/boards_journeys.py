@@ -130,10 +130,10 @@ JOURNEYS = Board(
             ),
             Panel(
                 "Oldest open journey",
-                "Age of the oldest journey the engine still works on. Retries end after two minutes by default.",
+                "Age of the oldest journey the engine still works on. By default retries end within six minutes.",
                 "s",
                 {"oldest": "max(registration_oldest_open_journey_seconds)"},
-                thresholds=((None, "green"), (120, "orange"), (300, "red")),
+                thresholds=((None, "green"), (300, "orange"), (600, "red")),
             ),
         ],
         "Latency": [
