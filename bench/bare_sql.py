@@ -103,7 +103,8 @@ def begin_calls(journey_ids: Sequence[UUID], agent_id: UUID) -> list[UUID]:
     return [call.call_id for call in calls]
 
 
-def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[UUID]) -> None:
+def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[UUID]) -> list[UUID]:
+    """Store one text for each and end its call; return the messages."""
     with unit_of_work() as session:
         agent_queries.end_calls(
             session, [CallEnded(one, None, None, "task", {"total_tokens": 100}) for one in call_ids]
@@ -116,7 +117,9 @@ def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[
             token=token,
             sweep_seconds=journey_plan.SWEEP_MAX_SECONDS,
         )
-        events.append_message_events(session, [one for one in stored.values() if one is not None])
+        messages = [one for one in stored.values() if one is not None]
+        events.append_message_events(session, messages)
+    return messages
 
 
 def notify(journey_ids: Sequence[UUID]) -> None:

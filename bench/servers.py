@@ -22,7 +22,7 @@ SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes",
 class Servers:
     """Both servers in a folder of their own, started on entry and gone on exit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="anmei-bench-"))
         self.folder.chmod(0o711 if is_root() else 0o700)
         prepare_data_directory(self.folder)
@@ -30,8 +30,8 @@ class Servers:
         places = [self.folder / "postgres", embedded_postgres.binaries()]
         account = postgres_account(self.folder / "postgres", places)
         self._servers: dict[str, Server] = {
-            "postgres": embedded_postgres.prepare(self.folder, self._sockets, account=account, durable=True),
-            "redis": embedded_redis.prepare(self.folder, self._sockets, durable=True),
+            "postgres": embedded_postgres.prepare(self.folder, self._sockets, account=account, durable=durable),
+            "redis": embedded_redis.prepare(self.folder, self._sockets, durable=durable),
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
