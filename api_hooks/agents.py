@@ -6,13 +6,13 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from api_hooks.auth import Origin, require
-from api_hooks.fields import Moment
+from api_hooks.fields import Input, Moment
 from api_hooks.responses import Envelope, Page
 from core.clock import utc_now
-from services import agents_admin
+from services import agent_check, agents_admin
 from services.agents_admin import AgentChange, AgentFigures, NewAgent, NewVersion, VersionChange
 from services.auth import Identity
 from services.permissions import Permission
@@ -61,11 +61,28 @@ class VersionOut(_FromRow):
     created_at: datetime
 
 
-class CheckOut(_FromRow):
+class CheckIn(Input):
+    """Which version to check; the agent as it is, if not said."""
+
+    version_id: UUID | None = None
+
+
+class FindingOut(_FromRow):
+    check: str = Field(description="info, mode, message or guard.")
     ok: bool
-    latency_ms: int
+    detail: str
+    code: str | None
+    duration_ms: int | None
+
+
+class CheckOut(BaseModel):
+    """Findings in the order they were made; the first that is not ok ends them, and `error_code` repeats its code."""
+
+    ok: bool
+    findings: list[FindingOut]
     name: str | None
     mode: str | None
+    answer: str | None
     error_code: str | None
     error: str | None
 
@@ -77,12 +94,16 @@ class StatsOut(BaseModel):
     agent_name: str
     version_id: UUID | None
     version_number: int | None
+    status: str | None
     circuit: str
+    running: int
+    journeys: int
     calls: int
     succeeded: int
     failed: int
     refused: int
     fallbacks: int
+    fallback_rate: float | None
     success_rate: float | None
     success_rate_low: float | None
     success_rate_high: float | None
@@ -93,6 +114,8 @@ class StatsOut(BaseModel):
     total_price: float
     ratings: int
     rating_mean: float | None
+    rating_mean_low: float | None
+    rating_mean_high: float | None
 
 
 @router.get("", summary="List agents in the order they are asked")
@@ -125,17 +148,29 @@ def change_agent(agent_id: UUID, changed: AgentChange, who: Manager, origin: Ori
     return Envelope(data=AgentOut.model_validate(agent), message="changed")
 
 
-@router.delete("/{agent_id}", summary="Delete an agent that was never called")
+@router.delete("/{agent_id}", summary="Delete an agent with its key and versions")
 def delete_agent(agent_id: UUID, who: Manager, origin: Origin) -> Envelope[None]:
-    """Delete it; 409 AGENT_HAS_CALLS where calls are on record: such an agent is disabled instead."""
+    """Delete it: nobody is asked by it again, its name is free, and the record of its calls stays."""
     agents_admin.delete(agent_id, actor=who.actor, origin=origin)
     return Envelope(data=None, message="deleted")
 
 
-@router.post("/{agent_id}/check", summary="Ask the provider who it is")
-def check_agent(agent_id: UUID, _: Manager) -> Envelope[CheckOut]:
-    """Prove address, key and mode without a paid run; `ok` false says why not."""
-    return Envelope(data=CheckOut.model_validate(agents_admin.check(agent_id)))
+@router.post("/{agent_id}/check", summary="Ask the provider who it is, and for one harmless message")
+def check_agent(agent_id: UUID, who: Manager, origin: Origin, body: CheckIn | None = None) -> Envelope[CheckOut]:
+    """Prove address, key, mode and answer, for no customer; `ok` false says why not. The message is a paid run."""
+    version_id = body.version_id if body else None
+    found = agent_check.check(agent_id, version_id, actor=who.actor, origin=origin)
+    failed = found.failed
+    data = CheckOut(
+        ok=failed is None,
+        findings=[FindingOut.model_validate(one) for one in found.findings],
+        name=found.name,
+        mode=found.mode,
+        answer=found.answer,
+        error_code=failed.code if failed else None,
+        error=failed.detail if failed else None,
+    )
+    return Envelope(data=data)
 
 
 @router.get("/{agent_id}/versions", summary="List an agent's versions, newest first")
@@ -156,7 +191,7 @@ def create_version(agent_id: UUID, new: NewVersion, who: Manager, origin: Origin
 def change_version(
     agent_id: UUID, version_id: UUID, changed: VersionChange, who: Manager, origin: Origin
 ) -> Envelope[VersionOut]:
-    """Set label, status, weight or canary percentage."""
+    """Set label, status (`active` promotes a canary, `retired` ends it), weight or canary percentage."""
     version = agents_admin.change_version(agent_id, version_id, changed, actor=who.actor, origin=origin)
     return Envelope(data=VersionOut.model_validate(version), message="changed")
 
@@ -165,6 +200,7 @@ def _stats(row: AgentFigures) -> StatsOut:
     figures = row.figures
     fields = {name: value for name, value in asdict(figures).items() if name in StatsOut.model_fields}
     bounds = figures.success_interval() if figures.finished else None
+    liking = figures.rating_interval()
     rate = (figures.finished - figures.errors) / figures.finished if figures.finished else None
     return StatsOut(
         **fields
@@ -173,7 +209,12 @@ def _stats(row: AgentFigures) -> StatsOut:
             "agent_name": row.agent_name,
             "version_id": row.version_id,
             "version_number": row.version_number,
+            "status": row.status,
             "circuit": row.circuit,
+            "running": row.running,
+            "fallback_rate": figures.fallbacks / figures.journeys if figures.journeys else None,
+            "rating_mean_low": liking.low if liking else None,
+            "rating_mean_high": liking.high if liking else None,
             "success_rate": rate,
             "success_rate_low": bounds.low if bounds else None,
             "success_rate_high": bounds.high if bounds else None,

@@ -83,20 +83,22 @@ def end_calls(session: Session, calls: Sequence[CallEnded]) -> None:
 
 def list_agents(session: Session) -> list[Agent]:
     """Return all agents in the order they are asked, disabled ones included."""
-    return list(session.scalars(select(Agent).order_by(Agent.position, Agent.name)))
+    present = select(Agent).where(Agent.deleted_at.is_(None))
+    return list(session.scalars(present.order_by(Agent.position, Agent.name)))
 
 
 def get_agent(session: Session, agent_id: UUID) -> Agent:
     """Return the agent; raise NotFoundError."""
     found = session.get(Agent, agent_id)
-    if found is None:
+    if found is None or found.deleted_at is not None:
         raise NotFoundError("no such agent", code="AGENT_NOT_FOUND")
     return found
 
 
 def lock_agent(session: Session, agent_id: UUID) -> Agent:
     """Return the agent, its row locked until the transaction ends; raise NotFoundError."""
-    found = session.scalars(select(Agent).where(Agent.id == agent_id).with_for_update()).one_or_none()
+    present = select(Agent).where(Agent.id == agent_id, Agent.deleted_at.is_(None))
+    found = session.scalars(present.with_for_update()).one_or_none()
     if found is None:
         raise NotFoundError("no such agent", code="AGENT_NOT_FOUND")
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -51,6 +51,11 @@ def lock_circuits(session: Session, agent_ids: Mapping[UUID, UUID]) -> list[Agen
     return list(session.scalars(wanted.execution_options(populate_existing=True)))
 
 
+def delete_circuits(session: Session, agent_id: UUID) -> None:
+    """Forget the circuits of an agent and its versions."""
+    session.execute(delete(AgentCircuit).where(AgentCircuit.agent_id == agent_id))
+
+
 _RUNNING = text("""
 SELECT coalesce(version_id, agent_id) AS key, count(*) AS calls
 FROM agent_calls
@@ -75,6 +80,7 @@ class OutcomeRow:
     """What one version's calls came to; the fields are those of services.gateway.statistics.VersionFigures."""
 
     version_id: UUID
+    journeys: int
     calls: int
     succeeded: int
     failed: int
@@ -103,7 +109,7 @@ WITH ended AS (
       AND (CAST(:keys AS uuid[]) IS NULL OR coalesce(c.version_id, c.agent_id) = ANY(CAST(:keys AS uuid[])))
 ),
 counted AS (
-    SELECT key, count(*) AS calls,
+    SELECT key, count(DISTINCT journey_id) AS journeys, count(*) AS calls,
            count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE status = 'failed') AS failed,
            count(*) FILTER (WHERE refusal IS NOT NULL) AS refused,
@@ -137,7 +143,7 @@ rated AS (
     JOIN feedback f ON f.message_id = m.id
     GROUP BY w.key
 )
-SELECT c.key AS version_id, c.calls, c.succeeded, c.failed, c.refused, c.fallbacks, t.p50_ms, t.p95_ms, t.p99_ms,
+SELECT c.key AS version_id, c.journeys, c.calls, c.succeeded, c.failed, c.refused, c.fallbacks, t.p50_ms, t.p95_ms, t.p99_ms,
        t.median_ms_low, t.median_ms_high, c.total_tokens, c.total_price, coalesce(r.ratings, 0) AS ratings, r.rating_mean,
        r.rating_deviation
 FROM counted c LEFT JOIN timed t USING (key) LEFT JOIN rated r USING (key)

@@ -150,6 +150,11 @@ def _of_version(agent: Agent, version: AgentVersion) -> KnownVersion:
 _snapshot = Snapshot("agents", _load)
 
 
+def reload() -> None:
+    """Have this process follow a change before its maker is answered; the others hear of it by themselves."""
+    _snapshot.reload()
+
+
 def known() -> tuple[KnownVersion, ...]:
     """Return every enabled version of every enabled agent."""
     return tuple(_snapshot.current().known.values())

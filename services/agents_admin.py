@@ -1,8 +1,6 @@
 """Agents and their versions as an administrator sets them: every change is audited, in force at once, and shows no key."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,21 +10,23 @@ from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, S
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from clients import agents as agent_clients
-from clients.agents import AgentInfo, AgentTarget
 from core.clock import utc_now
-from core.crypto import decrypt, encrypt
+from core.crypto import encrypt
 from core.database import unit_of_work
-from core.errors import AnmeiError, ConflictError
+from core.errors import ConflictError, InvalidInputError
 from core.ids import new_id
-from models import Agent, AgentCircuit, AgentVersion
+from models import Agent, AgentVersion, VersionStatus
 from queries import agents as queries
 from queries import gateway as gateway_queries
-from services import agent_outcomes, audit
+from services import agent_outcomes, agents, audit, automation, circuits
+from services.gateway.decision import Gate
 from services.gateway.statistics import VersionFigures
 
-# A provider that takes longer to say who it is will not write a welcome in time either.
-CHECK_SECONDS = 10.0
+# What somebody changed to repair an agent: its circuit need not wait to find out.
+REPAIRS = frozenset({"provider", "base_url", "app_id", "api_key_encrypted", "mode"})
+IN_USE = frozenset({VersionStatus.ACTIVE, VersionStatus.CANARY})
+# What a circuit says to the next call, as an operator reads it.
+CIRCUITS = {Gate.CLOSED: "closed", Gate.PROBE: "half_open", Gate.OPEN: "open"}
 
 _URL: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 
@@ -89,18 +89,6 @@ class NewVersion(VersionChange):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """What a provider said when asked who it is."""
-
-    ok: bool
-    latency_ms: int
-    name: str | None = None
-    mode: str | None = None
-    error_code: str | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class AgentFigures:
     """What one version (an agent's id where it has none) came to, and its circuit."""
 
@@ -108,7 +96,9 @@ class AgentFigures:
     agent_name: str
     version_id: UUID | None
     version_number: int | None
+    status: str | None
     circuit: str
+    running: int
     figures: VersionFigures
 
 
@@ -130,11 +120,15 @@ def create(new: NewAgent, *, actor: str, origin: str | None = None) -> Agent:
             session.refresh(agent)
     except IntegrityError:
         raise ConflictError(f"an agent named {new.name!r} exists already", code="AGENT_EXISTS") from None
+    agents.reload()
     return agent
 
 
 def change(agent_id: UUID, changed: AgentChange, *, actor: str, origin: str | None = None) -> Agent:
-    """Set the given fields; raise NotFoundError, ConflictError when the name is taken."""
+    """Set the given fields; raise NotFoundError, ConflictError when the name is taken.
+
+    A new key, address or application closes the circuits of the agent and its versions: what failed may work now.
+    """
     values = changed.model_dump(include=changed.model_fields_set, exclude={"api_key"})
     if changed.api_key is not None:
         values["api_key_encrypted"] = encrypt(changed.api_key)
@@ -150,39 +144,42 @@ def change(agent_id: UUID, changed: AgentChange, *, actor: str, origin: str | No
             after = _described(agent) | ({"api_key": "changed"} if changed.api_key is not None else {})
             _audit(session, "agent.change", agent, actor, origin, before=before, after=after)
             session.flush()
+            concerned = [agent_id, *(one.id for one in queries.list_versions_of(session, agent_id))]
     except IntegrityError:
         raise ConflictError("an agent of this name exists already", code="AGENT_EXISTS") from None
+    if REPAIRS & values.keys():
+        circuits.close(dict.fromkeys(concerned, agent_id))
+    agents.reload()
     return agent
 
 
 def delete(agent_id: UUID, *, actor: str, origin: str | None = None) -> None:
-    """Delete an agent nobody ever called; ConflictError for others: their calls name them, so they are disabled instead."""
+    """Delete the agent with its keys and versions; raise NotFoundError.
+
+    The record of calls goes on naming an agent that was called: its row stays, out of sight, without a key, its name free.
+    """
     with unit_of_work() as session:
         agent = queries.lock_agent(session, agent_id)
-        if queries.was_called(session, agent_id):
-            raise ConflictError("the record of calls names this agent: disable it instead", code="AGENT_HAS_CALLS")
         _audit(session, "agent.delete", agent, actor, origin, before=_described(agent))
-        session.flush()
-        session.delete(agent)
+        if queries.was_called(session, agent_id):
+            _bury(session, agent)
+        else:
+            session.flush()
+            session.delete(agent)
+    agents.reload()
 
 
-def check(agent_id: UUID) -> Check:
-    """Ask the provider what the key belongs to: proves address, key and mode without a paid run. Raises NotFoundError."""
-    with unit_of_work() as session:
-        agent = queries.get_agent(session, agent_id)
-    target = AgentTarget(
-        provider=agent.provider,
-        base_url=agent.base_url,
-        api_key=decrypt(agent.api_key_encrypted),
-        mode=agent.mode,
-        timeout_seconds=min(CHECK_SECONDS, agent.timeout_ms / 1000),
-    )
-    started = utc_now()
-    try:
-        found = _wait(agent_clients.info(target))
-    except AnmeiError as error:
-        return Check(False, _since_ms(started), error_code=error.code, error=error.message)
-    return Check(True, _since_ms(started), name=found.name, mode=found.mode)
+def _bury(session: Session, agent: Agent) -> None:
+    agent.name = f"{agent.name} ({str(agent.id)[-8:]})"
+    agent.enabled = False
+    agent.api_key_encrypted = encrypt(SecretStr(""))
+    agent.deleted_at = agent.updated_at = utc_now()
+    for version in queries.list_versions_of(session, agent.id):
+        version.api_key_encrypted = None
+        if version.status in IN_USE:
+            version.status, version.canary_percent = VersionStatus.RETIRED, 0
+            version.status_reason, version.status_changed_at = "the agent was deleted", utc_now()
+    gateway_queries.delete_circuits(session, agent.id)
 
 
 def versions(agent_id: UUID) -> Sequence[AgentVersion]:
@@ -201,73 +198,86 @@ def create_version(agent_id: UUID, new: NewVersion, *, actor: str, origin: str |
         version = AgentVersion(id=new_id(), agent_id=agent_id, number=number, created_by=actor, **values)
         version.api_key_encrypted = encrypt(new.api_key) if new.api_key is not None else None
         session.add(version)
-        _audit(session, "agent.version_create", agent, actor, origin, after={"number": number} | values)
         session.flush()
+        _check_canaries(session, agent_id, version)
+        noted = {"number": number} | values | ({"api_key": "set"} if new.api_key is not None else {})
+        _audit(session, "agent.version_create", agent, actor, origin, after=noted)
         session.refresh(version)
+    agents.reload()
     return version
 
 
 def change_version(
     agent_id: UUID, version_id: UUID, changed: VersionChange, *, actor: str, origin: str | None = None
 ) -> AgentVersion:
-    """Set the given fields of a version; raise NotFoundError. One that was taken back comes back by naming its status."""
+    """Set the given fields of a version: promote a canary by `active`, retire it, or have one taken back try again.
+
+    Raises NotFoundError, and InvalidInputError for canaries that would leave no customers to the others. A version that
+    comes back into use begins with a closed circuit and is judged anew.
+    """
     values = changed.model_dump(include=changed.model_fields_set)
     with unit_of_work() as session:
-        agent = queries.get_agent(session, agent_id)
+        # The agent's lock keeps two changes from passing the canaries' bound together.
+        agent = queries.lock_agent(session, agent_id)
         version = queries.lock_version_of(session, agent_id, version_id)
         before = {name: getattr(version, name) for name in values}
+        was = version.status
         for name, value in values.items():
             setattr(version, name, value)
-        if "status" in values:
-            version.status_reason, version.status_changed_at = f"set by {actor}", utc_now()
+        if version.status != was:
+            version.status_reason, version.status_changed_at = f"set by {actor}", gateway_queries.clock(session)
+        if version.status != VersionStatus.CANARY:
+            version.canary_percent = 0
+        _check_canaries(session, agent_id, version)
         numbered = {"number": version.number}
         _audit(session, "agent.version_change", agent, actor, origin, before=numbered | before, after=numbered | values)
+    if version.status != was and version.status in IN_USE:
+        circuits.close({version_id: agent_id})
+    agents.reload()
     return version
+
+
+def _check_canaries(session: Session, agent_id: UUID, version: AgentVersion) -> None:
+    if version.status != VersionStatus.CANARY:
+        return
+    if version.canary_percent < 1:
+        raise InvalidInputError("canary_percent: a canary needs at least 1")
+    others = [one for one in queries.list_versions_of(session, agent_id) if one.id != version.id]
+    together = version.canary_percent + sum(one.canary_percent for one in others if one.status == VersionStatus.CANARY)
+    if together > 100:
+        raise InvalidInputError(f"canary_percent: the agent's canaries would have {together} % of its customers")
 
 
 def statistics(*, since: datetime) -> list[AgentFigures]:
     """Return what every agent and version came to in calls begun since then; those never called show zeros."""
+    gates = circuits.gates(automation.current().gateway.breaker)
     with unit_of_work() as session:
-        agents = queries.list_agents(session)
+        present = queries.list_agents(session)
         stored = gateway_queries.list_versions(session)
         figures = agent_outcomes.figures(session, since=since)
-        circuits = {row.id: row for row in gateway_queries.list_circuits(session)}
+        running = gateway_queries.count_running(session, within_seconds=agents.RUNNING_WITHIN_SECONDS)
+
+    def of(agent: Agent, version: AgentVersion | None) -> AgentFigures:
+        key = version.id if version else agent.id
+        return AgentFigures(
+            agent_id=agent.id,
+            agent_name=agent.name,
+            version_id=version.id if version else None,
+            version_number=version.number if version else None,
+            status=version.status if version else None,
+            circuit=CIRCUITS[gates.get(key, Gate.CLOSED)],
+            running=running.get(key, 0),
+            figures=figures.get(key, VersionFigures(key)),
+        )
+
     found = []
-    for agent in agents:
+    for agent in present:
         of_agent = [version for version in stored if version.agent_id == agent.id]
-        if not of_agent or agent.id in figures:
-            found.append(_figures(agent, None, figures, circuits))
-        found += [_figures(agent, version, figures, circuits) for version in of_agent]
+        # Without an active version, the agent as it is serves.
+        if agent.id in figures or not any(one.status == VersionStatus.ACTIVE for one in of_agent):
+            found.append(of(agent, None))
+        found += [of(agent, version) for version in of_agent]
     return found
-
-
-def _figures(
-    agent: Agent,
-    version: AgentVersion | None,
-    figures: dict[UUID, VersionFigures],
-    circuits: dict[UUID, AgentCircuit],
-) -> AgentFigures:
-    key = version.id if version else agent.id
-    return AgentFigures(
-        agent_id=agent.id,
-        agent_name=agent.name,
-        version_id=version.id if version else None,
-        version_number=version.number if version else None,
-        circuit=circuits[key].state if key in circuits else "closed",
-        figures=figures.get(key, VersionFigures(key)),
-    )
-
-
-def _wait(asked: "Future[AgentInfo]") -> AgentInfo:
-    try:
-        return asked.result(CHECK_SECONDS + 1)
-    except FutureTimeoutError:
-        asked.cancel()
-        raise AnmeiError(f"no answer within {CHECK_SECONDS:g} s", code="AGENT_TIMEOUT") from None
-
-
-def _since_ms(started: datetime) -> int:
-    return int((utc_now() - started).total_seconds() * 1000)
 
 
 def _described(agent: Agent) -> dict[str, Any]:

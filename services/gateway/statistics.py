@@ -24,6 +24,7 @@ class VersionFigures:
     """
 
     version_id: UUID
+    journeys: int = 0
     calls: int = 0
     succeeded: int = 0
     failed: int = 0
@@ -52,6 +53,13 @@ class VersionFigures:
     def success_interval(self, z: float = 1.96) -> Interval:
         """Return the bounds of the share of calls whose answer could be used."""
         return wilson(self.finished - self.errors, self.finished, z)
+
+    def rating_interval(self, z: float = 1.96) -> Interval | None:
+        """Return the bounds of the mean rating, within what a rating may be; None with fewer than two."""
+        if self.rating_mean is None or self.ratings < 2:
+            return None
+        bounds = mean_interval(self.rating_mean, self.rating_deviation or 0.0, self.ratings, z)
+        return Interval(max(1.0, bounds.low), min(5.0, bounds.high))
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> Interval:

@@ -102,7 +102,7 @@ def test_versions_are_numbered_and_drawn_as_set(client: TestClient, admin: Perso
     assert [one["number"] for one in items] == [2, 1]
 
 
-def test_an_agent_on_record_is_not_deleted_and_its_figures_show(client: TestClient, admin: Person) -> None:
+def test_the_figures_of_an_agent_on_record_show(client: TestClient, admin: Person) -> None:
     made, unused = _create(client, admin), _create(client, admin, name="unused", position=1)
     journey = create_journey()
     with unit_of_work() as session:
@@ -117,10 +117,21 @@ def test_an_agent_on_record_is_not_deleted_and_its_figures_show(client: TestClie
                     duration_ms=100,
                 )
             )
-    kept = client.delete(f"{PATH}/{made['id']}", headers=admin.headers)
-    assert (kept.status_code, kept.json()["code"]) == (409, "AGENT_HAS_CALLS")
     assert client.delete(f"{PATH}/{unused['id']}", headers=admin.headers).status_code == 200
     (stats,) = client.get(f"{PATH}/stats", headers=admin.headers).json()["data"]["items"]
     assert (stats["agent_name"], stats["calls"], stats["succeeded"], stats["failed"]) == ("welcome", 3, 2, 1)
     assert stats["success_rate"] == pytest.approx(2 / 3)
     assert (stats["p50_ms"], stats["circuit"]) == (100, "closed")
+    assert (stats["journeys"], stats["fallback_rate"], stats["running"]) == (1, 0, 0)
+    assert stats["success_rate_low"] == pytest.approx(0.2077, abs=1e-4)
+    assert stats["success_rate_high"] == pytest.approx(0.9385, abs=1e-4)
+    assert client.delete(f"{PATH}/{made['id']}", headers=admin.headers).status_code == 200
+    assert client.get(f"{PATH}/stats", headers=admin.headers).json()["data"]["items"] == []
+    assert client.patch(f"{PATH}/{made['id']}", json={"enabled": True}, headers=admin.headers).status_code == 404
+    assert client.delete(f"{PATH}/{made['id']}", headers=admin.headers).status_code == 404
+    with unit_of_work() as session:
+        (row,) = session.scalars(select(Agent)).all()
+        assert (row.enabled, decrypt(row.api_key_encrypted).get_secret_value()) == (False, "")
+        assert session.scalar(select(func.count()).select_from(AgentCall)) == 3
+    assert agents.known() == ()
+    _create(client, admin)
