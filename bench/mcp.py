@@ -202,6 +202,14 @@ def run(directory: Path, seconds: float, calls: int) -> None:
     handle = create_journey().handle
     profile = {"name": "get_user_profile", "arguments": {"user_id": handle}}
 
+    if seconds:
+        measure_all(directory, key, profile, seconds)
+    if calls:
+        # Refused arguments pass everything but the tool itself, and are logged like any other call.
+        count_rows(calls, key, directory, {"name": "get_user_profile", "arguments": {"user_id": ""}})
+
+
+def measure_all(directory: Path, key: str, profile: dict[str, Any], seconds: float) -> None:
     bare = Process("bare:app", directory, factory=False)
     measure("bare FastAPI endpoint", bare, request(bare.port, key, "tools/call", profile), seconds)
     bare.stop()
@@ -218,8 +226,6 @@ def run(directory: Path, seconds: float, calls: int) -> None:
             label = f"{name}, {17 if tools == 10 else 1017} tools"
             measure(label, server, request(server.port, key, method, params), seconds)
         server.stop()
-    if calls:
-        count_rows(calls, key, directory, profile)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import psycopg
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core import log_events
@@ -76,7 +77,7 @@ class Snapshot(Generic[T]):
         self._loaded_at = time.monotonic()
         try:
             self.reload()
-        except (AnmeiError, ValueError, LookupError) as error:
+        except (AnmeiError, SQLAlchemyError, ValueError, LookupError) as error:
             # The old snapshot stays in force; the line is at error level because somebody's change is not applied.
             log.error(log_events.SNAPSHOT_REFUSED, snapshot=self.name, error=str(error))
 

@@ -1,6 +1,7 @@
 """The HTTP doors: Streamable HTTP and HTTP+SSE, as plain ASGI applications behind the gate."""
 
 import contextlib
+import time
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,8 @@ from mcp.server.sse import SseServerTransport
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import Message, Receive, Scope, Send
 
+from core import log_events
+from core.logging import get_logger
 from mcp_server import gate
 from mcp_server.calls import Caller, current_caller
 from mcp_server.catalogue import Catalogue
@@ -17,6 +20,26 @@ from services import mcp_settings
 from services.mcp_settings import McpSettings
 
 SSE_MESSAGES = "/sse/messages/"
+
+log = get_logger(__name__)
+
+
+class _Refusals:
+    """Says in the log who was not let in and why; at most once a second, so that a stranger cannot fill the disk."""
+
+    def __init__(self) -> None:
+        self._said_at = float("-inf")
+        self._unsaid = 0
+
+    def note(self, refusal: Refusal, transport: str) -> None:
+        self._unsaid += 1
+        now = time.monotonic()
+        if now - self._said_at >= 1:
+            log.warning(log_events.MCP_KEY_REFUSED, code=refusal.code, transport=transport, refused=self._unsaid)
+            self._said_at, self._unsaid = now, 0
+
+
+_refusals = _Refusals()
 
 
 class _Door:
@@ -36,11 +59,15 @@ class _Door:
             return gate.NOT_MOUNTED
         refusal = gate.check_origin(scope["headers"], settings)
         if refusal is not None:
+            _refusals.note(refusal, transport)
             return refusal
         if not settings.enabled:
             return gate.SERVER_OFF
         caller = gate.authenticate(scope["headers"], catalogue, transport)
-        return caller if isinstance(caller, Refusal) else (caller, settings)
+        if isinstance(caller, Refusal):
+            _refusals.note(caller, transport)
+            return caller
+        return caller, settings
 
 
 class StreamableHttpDoor(_Door):

@@ -30,6 +30,7 @@ from mcp_types import (
 )
 from sse_starlette.sse import AppStatus
 
+from core import log_events
 from core.errors import AnmeiError
 from core.logging import get_logger
 from core.settings import get_settings
@@ -171,7 +172,12 @@ class McpServer:
         loop, before = self._loop, self._catalogue
         if loop is None:
             return
-        after = Catalogue(registry, self._toolbox)
+        try:
+            after = Catalogue(registry, self._toolbox)
+        except Exception:
+            # The edge of the thread that follows changes, for everybody: what cannot be built is recorded, the old stays.
+            log.exception(log_events.SNAPSHOT_REFUSED, snapshot="mcp catalogue")
+            return
         self._registry, self._catalogue = registry, after
         after.log_problems(before)
         if before is not None:
@@ -183,7 +189,7 @@ class McpServer:
             registry = await asyncio.to_thread(mcp_registry.current)
             await asyncio.to_thread(mcp_settings.current)
         except AnmeiError as error:
-            log.warning("mcp_configuration_unavailable", error=error.code)
+            log.warning(log_events.MCP_CONFIGURATION_UNAVAILABLE, error=error.code)
             return
         if registry is not self._registry:
             await asyncio.to_thread(self._heard, registry)
@@ -207,7 +213,7 @@ class McpServer:
         try:
             await asyncio.to_thread(mcp_calls.maintain)
         except AnmeiError as error:
-            log.warning("mcp_maintenance_postponed", error=error.code)
+            log.warning(log_events.MCP_MAINTENANCE_POSTPONED, error=error.code)
 
 
 def sdk_user(caller: Caller) -> AuthenticatedUser:

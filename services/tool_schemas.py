@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated, Any
 
+import orjson
 from jsonschema import Draft202012Validator, SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
@@ -61,6 +62,10 @@ def check_schema(schema: Any) -> None:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         raise InvalidInputError('an input schema is an object with "type": "object"')
     _check_nodes(schema)
+    try:
+        orjson.dumps(schema)
+    except TypeError as error:
+        raise InvalidInputError(f"the input schema cannot be sent: {error}") from None
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
