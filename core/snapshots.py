@@ -27,6 +27,8 @@ UNHEARD_MAX_AGE_SECONDS = 1.0
 RECONNECT_SECONDS = 0.5
 # A dead connection is noticed after this long at the latest: a listener that hears nothing asks.
 PING_SECONDS = 10.0
+# How a listener is told apart in pg_stat_activity.
+LISTENER_NAME = "anmei-listener"
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -121,7 +123,7 @@ class _Listener:
 
     def _listen(self) -> None:
         url = get_settings().require_database_url().replace("postgresql+psycopg://", "postgresql://")
-        with psycopg.connect(url, autocommit=True, connect_timeout=3) as connection:
+        with psycopg.connect(url, autocommit=True, connect_timeout=3, application_name=LISTENER_NAME) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             # What changed while nobody listened is loaded now; from here on every change is heard.
             for snapshots in _registered.values():

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from starlette.testclient import TestClient
 
 from core import database as core_database
+from core import snapshots
 from core.crypto import encrypt
 from core.database import unit_of_work
 from core.settings import get_settings
@@ -46,6 +47,8 @@ def add_secret(*, expires_at: datetime | None = None) -> SecretStr:
     secret = new_secret()
     with unit_of_work() as session:
         session.add(WebhookSecret(secret_encrypted=encrypt(secret), created_by="test", expires_at=expires_at))
+    # The announcement would arrive in milliseconds; the test does not wait for it.
+    snapshots.forget_all()
     return secret
 
 

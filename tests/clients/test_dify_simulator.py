@@ -57,12 +57,14 @@ def test_prices_stay_decimal_strings(ask: Ask, sim: Sim) -> None:
 
 @pytest.mark.parametrize("mode", ["agent", "new-agent", "chatflow", "workflow"])
 def test_the_preview_joins_to_the_answer(mode: str, ask: Ask, sim: Sim) -> None:
-    shown: list[str] = []
-
-    answer = agents.start(ask(mode), shown.append).result(20)
-
-    assert "".join(shown) == answer.text
-    assert len(shown) > 1
+    pieces = []
+    # What waits is passed on joined, so on a busy machine one answer may come as one piece.
+    for _ in range(5):
+        shown: list[str] = []
+        answer = agents.start(ask(mode), shown.append).result(20)
+        assert "".join(shown) == answer.text
+        pieces.append(len(shown))
+    assert max(pieces) > 1
 
 
 @pytest.mark.parametrize("mode", ["agent", "new-agent"])
@@ -178,7 +180,9 @@ def test_a_mode_that_is_not_the_applications_is_a_configuration_error(ask: Ask, 
 
 
 def test_the_key_is_in_no_log_error_or_repr(ask: Ask, sim: Sim, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    # By name: other tests configure the product's logs, which keep these two quiet.
+    for name in (None, "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger=name)
     key = "app-key-of-agent"
     sim.fault("http_error", code="x", message=f"the key {key} is not good", count=1)
 

@@ -107,8 +107,10 @@ def test_a_lost_announcement_is_made_up_for(agent: Client) -> None:
         connection.execute("SET session_replication_role = replica")
         connection.execute("UPDATE mcp_tools SET enabled = false WHERE tool_name = 'get_user_profile'")
         connection.execute("SET session_replication_role = DEFAULT")
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
-    wait_until(lambda: "get_user_profile" not in agent.tools(), timeout_seconds=3)
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'anmei-listener'"
+        )
+    wait_until(lambda: "get_user_profile" not in agent.tools(), timeout_seconds=15)
 
 
 def test_the_registry_answers_by_group_tool_and_server(server: RunningServer) -> None:
