@@ -72,7 +72,7 @@ class OwnProcess:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, *, timeout_seconds: float = 20) -> int:
+    def wait(self, *, timeout_seconds: float = 60) -> int:
         """Return its exit code; fail with its output when it takes longer."""
         try:
             return self.process.wait(timeout_seconds)
