@@ -1,8 +1,7 @@
-"""Encryption at rest and lookup hashes, both from the one secret key."""
+"""Encryption at rest, under the one secret key, and lookup hashes, which need none."""
 
 import base64
 import hashlib
-import hmac
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -41,8 +40,12 @@ def rotate(token: bytes) -> bytes:
 
 
 def lookup_hash(secret: SecretStr) -> bytes:
-    """Return a keyed hash (HMAC-SHA256, 32 bytes) by which a presented secret is found without storing it."""
-    return hmac.new(_derive(_keys()[-1], b"lookup"), secret.get_secret_value().encode(), hashlib.sha256).digest()
+    """Return a hash (SHA-256, 32 bytes) by which a presented secret is found without storing it.
+
+    For secrets we made ourselves, of 256 random bits: they cannot be guessed, so the hash needs neither salt nor key, and
+    survives every rotation of ANMEI_SECRET_KEY. Not for passwords.
+    """
+    return hashlib.sha256(b"anmei lookup\x00" + secret.get_secret_value().encode()).digest()
 
 
 def derive_key(purpose: str) -> bytes:

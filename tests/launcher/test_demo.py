@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from core import snapshots
-from core.crypto import forget_keys
+from core.crypto import forget_keys, lookup_hash
 from core.database import unit_of_work
 from core.settings import get_settings
 from models import Agent
@@ -104,6 +104,7 @@ def test_the_simulated_agent_follows_its_port_but_never_replaces_a_real_one() ->
 
 def test_rotating_puts_every_secret_under_the_first_key(monkeypatch: pytest.MonkeyPatch) -> None:
     create_agent(api_key="app-kept")
+    found_by = lookup_hash(SecretStr("mcp_key_x"))
     old = get_settings().require_secret_key().get_secret_value()
     monkeypatch.setattr(get_settings(), "secret_key", SecretStr(f"new-key,{old}"))
     forget_keys()
@@ -114,6 +115,7 @@ def test_rotating_puts_every_secret_under_the_first_key(monkeypatch: pytest.Monk
         forget_keys()
         [agent] = known()
         assert agent.target.api_key.get_secret_value() == "app-kept"
+        assert lookup_hash(SecretStr("mcp_key_x")) == found_by
     finally:
         monkeypatch.undo()
         forget_keys()
