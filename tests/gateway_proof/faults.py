@@ -32,7 +32,7 @@ def _as_they_are(customers: Sequence[Person]) -> list[Person]:
 
 @dataclass(frozen=True)
 class Case:
-    """One row. `trips` says that one such call opens the circuit whatever its settings, so later customers meet none."""
+    """One row."""
 
     name: str
     faults: tuple[Fault, ...]
@@ -126,15 +126,23 @@ HEAD = (
 
 
 def run(cases: Sequence[Case], *, count: int, per_second: float) -> Iterator[Row]:
-    """Run the cases one after the other on one stack; each begins with closed circuits and no fault left."""
-    with ProofStack(settings=SETTINGS) as stack, stack.admin() as admin:
-        (agent,) = admin.get("/agents").json()["data"]["items"]
-        admin.patch(f"/agents/{agent['id']}", json={"timeout_ms": AGENT_TIMEOUT_MS}).raise_for_status()
+    """Run the cases on a stack of their own; see `rows`."""
+    with ProofStack(settings=SETTINGS) as stack:
         register(stack, people(5), per_second=5)
         stack.settle()
+        yield from rows(stack, cases, count=count, per_second=per_second)
+
+
+def rows(
+    stack: ProofStack, cases: Sequence[Case], *, count: int, per_second: float, timeout_ms: int = AGENT_TIMEOUT_MS
+) -> Iterator[Row]:
+    """Run the cases one after the other; each begins with closed circuits and no other case's fault."""
+    with stack.admin() as admin:
+        (agent,) = admin.get("/agents").json()["data"]["items"]
         for case in cases:
-            # A key that is named closes the agent's circuit, as an administrator would.
-            admin.patch(f"/agents/{agent['id']}", json={"mode": "agent"}).raise_for_status()
+            # A mode that is named closes the agent's circuit, as a repair by an administrator does.
+            change = {"mode": "agent", "timeout_ms": timeout_ms}
+            admin.patch(f"/agents/{agent['id']}", json=change).raise_for_status()
             yield _run(stack, case, count, per_second)
 
 
