@@ -13,6 +13,7 @@ from uuid import UUID
 
 from core.database import set_pool_size, unit_of_work
 from core.ids import new_handle, new_id
+from core.logging import configure_logging
 from models import JourneyKind, StepName
 from queries import agents as agent_queries
 from queries import effects, events, intake
@@ -161,6 +162,8 @@ def run(rows: list[dict[str, Any]], set_size: int) -> None:
 
 def main() -> None:
     """Serve one run."""
+    # Standard output belongs to whoever reads our lines.
+    configure_logging("bench")
     order = json.loads(sys.stdin.readline())
     set_pool_size(1)
     rows = [registration_row(order["prefix"], number) for number in range(order["count"])]
