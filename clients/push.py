@@ -1,17 +1,33 @@
 """Push channels: one call that takes a notification to a consultant's device or chat."""
 
+import json
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import apprise
 import httpx
+import py_vapid
+import pywebpush
+import requests
 from pydantic import SecretStr
 
 from core.errors import PermanentError, TransientError
 
-TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 # Answers that say "not now" rather than "not this".
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+# Answers that say "nobody is here any more" (RFC 8030, 7.3).
+GONE_STATUS = frozenset({404, 410})
+# How long a push service keeps a push for a browser that is off: a customer who waited longer has been taken, or widened.
+WEBPUSH_TTL_SECONDS = 3600
+
+# Its own lines may quote a URL with its token.
+logging.getLogger("apprise").setLevel(logging.CRITICAL)
 
 
 class PushTransientError(TransientError):
@@ -22,29 +38,160 @@ class PushRefusedError(PermanentError):
     code = "PUSH_REFUSED"
 
 
-def send(kind: str, url: SecretStr, payload: Mapping[str, Any], *, idempotency_key: str) -> None:
-    """Send one notification; raise PushTransientError where a retry may help and PushRefusedError where it cannot.
+class PushGoneError(PermanentError):
+    """The receiver is gone for good: the channel is of no more use."""
 
-    The receiver gets the key as `Idempotency-Key`, so that a repeat after a lost answer can be told from a second push.
+    code = "PUSH_GONE"
+
+
+@dataclass(frozen=True, slots=True)
+class VapidKey:
+    """The key web pushes are signed with (base64url, RFC 8292), and whom a push service may ask about them."""
+
+    private: SecretStr
+    contact: str
+
+
+def send(
+    kind: str, url: SecretStr, payload: Mapping[str, Any], *, idempotency_key: str, vapid: VapidKey | None = None
+) -> None:
+    """Send one notification; raise PushTransientError where a retry may help, PushGoneError where nobody is there any more,
+    and PushRefusedError where it cannot help.
+
+    The payload's `title` and `body` are shown; an HTTP receiver and a browser get all of it. HTTP receivers get the key as
+    `Idempotency-Key`, so that a repeat after a lost answer can be told from a second push.
     """
-    if kind != "http":
-        raise PushRefusedError(f"unknown kind of push channel: {kind}", code="PUSH_UNKNOWN_KIND")
+    match kind:
+        case "http":
+            _post(url, payload, idempotency_key)
+        case "webpush":
+            _webpush(url, payload, vapid)
+        case "apprise":
+            _apprise(url, payload)
+        case _:
+            raise PushRefusedError(f"unknown kind of push channel: {kind}", code="PUSH_UNKNOWN_KIND")
+
+
+def check(kind: str, url: SecretStr) -> None:
+    """Raise PushRefusedError for an address that cannot be one of this kind; nothing is sent."""
+    match kind:
+        case "http":
+            parsed = _parsed(url)
+            if parsed.scheme not in ("http", "https") or not parsed.host:
+                raise _bad_url("an http or https URL is needed")
+        case "webpush":
+            _subscription(url)
+        case "apprise":
+            _service(url)
+
+
+def address(kind: str, url: SecretStr) -> str:
+    """Return what makes two channels of a kind the same: of a browser's subscription its endpoint, else the whole URL."""
+    return str(_subscription(url)["endpoint"]) if kind == "webpush" else url.get_secret_value()
+
+
+def _post(url: SecretStr, payload: Mapping[str, Any], idempotency_key: str) -> None:
     try:
         answer = _client().post(
             url.get_secret_value(), json=dict(payload), headers={"Idempotency-Key": idempotency_key}
         )
-    except httpx.InvalidURL:
-        raise PushRefusedError("the push channel's URL is not valid", code="PUSH_BAD_URL") from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        raise _bad_url("the push channel's URL is not valid") from None
     except httpx.HTTPError as error:
         # The error's own text would name the URL, which may hold a token.
         raise PushTransientError(f"the push channel cannot be reached: {type(error).__name__}") from None
-    if answer.is_success:
+    _judge(answer.status_code)
+
+
+def _webpush(subscription: SecretStr, payload: Mapping[str, Any], vapid: VapidKey | None) -> None:
+    if vapid is None:
+        raise PushRefusedError("web pushes need a key to sign them with", code="PUSH_NO_KEY")
+    try:
+        answer = pywebpush.webpush(
+            _subscription(subscription),
+            json.dumps(dict(payload), ensure_ascii=False),
+            vapid_private_key=py_vapid.Vapid02.from_string(vapid.private.get_secret_value()),
+            vapid_claims={"sub": vapid.contact},
+            ttl=WEBPUSH_TTL_SECONDS,
+            headers={"Urgency": "high"},
+            timeout=ANSWER_SECONDS,
+            requests_session=_session(),
+        )
+    except pywebpush.WebPushException as error:
+        if error.response is None:
+            raise PushRefusedError("the browser's subscription cannot be encrypted for") from None
+        _judge(error.response.status_code)
         return
-    if answer.status_code >= 500 or answer.status_code in RETRYABLE_STATUS:
-        raise PushTransientError(f"the push channel answered {answer.status_code}")
-    raise PushRefusedError(f"the push channel answered {answer.status_code}")
+    except requests.RequestException as error:
+        raise PushTransientError(f"the push service cannot be reached: {type(error).__name__}") from None
+    except ValueError:
+        raise _bad_url("the browser's subscription holds no valid keys") from None
+    if isinstance(answer, requests.Response):
+        _judge(answer.status_code)
+
+
+def _apprise(url: SecretStr, payload: Mapping[str, Any]) -> None:
+    body = "\n".join(str(part) for part in (payload.get("body"), payload.get("link")) if part)
+    if not _service(url).notify(title=str(payload.get("title", "")), body=body):
+        # The library says no more than that.
+        raise PushTransientError("the service did not take the push")
+
+
+def _judge(status: int) -> None:
+    if 200 <= status < 300:
+        return
+    if status in GONE_STATUS:
+        raise PushGoneError(f"the push channel answered {status}: nobody is there any more")
+    if status >= 500 or status in RETRYABLE_STATUS:
+        raise PushTransientError(f"the push channel answered {status}")
+    raise PushRefusedError(f"the push channel answered {status}")
+
+
+def _parsed(url: SecretStr) -> httpx.URL:
+    try:
+        return httpx.URL(url.get_secret_value())
+    except httpx.InvalidURL:
+        raise _bad_url("the push channel's URL is not valid") from None
+
+
+def _subscription(stored: SecretStr) -> dict[str, Any]:
+    """Return what a browser's PushSubscription.toJSON() gave: `endpoint` and `keys` with `p256dh` and `auth`."""
+    try:
+        value = json.loads(stored.get_secret_value())
+    except ValueError:
+        raise _bad_url("the subscription is no JSON") from None
+    keys = value.get("keys") if isinstance(value, dict) else None
+    if not isinstance(keys, dict) or not all(isinstance(keys.get(name), str) for name in ("p256dh", "auth")):
+        raise _bad_url("a subscription has an endpoint and keys with p256dh and auth")
+    endpoint = value.get("endpoint")
+    if not isinstance(endpoint, str) or _parsed(SecretStr(endpoint)).scheme not in ("http", "https"):
+        raise _bad_url("a subscription's endpoint is an http or https URL")
+    return {"endpoint": endpoint, "keys": {"p256dh": keys["p256dh"], "auth": keys["auth"]}}
+
+
+def _service(url: SecretStr) -> apprise.Apprise:
+    service = apprise.Apprise()
+    if not service.add(url.get_secret_value()):
+        raise _bad_url("the URL names no service that is known")
+    return service
+
+
+def _bad_url(message: str) -> PushRefusedError:
+    return PushRefusedError(message, code="PUSH_BAD_URL")
 
 
 @lru_cache(maxsize=1)
 def _client() -> httpx.Client:
     return httpx.Client(timeout=TIMEOUT, follow_redirects=False, limits=httpx.Limits(max_connections=20))
+
+
+class _Session(requests.Session):
+    """Follows no redirect: a push service that sends elsewhere is not the one the browser named."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+def _session() -> requests.Session:
+    # One for each call: sessions must not be shared between threads.
+    return _Session()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -45,6 +46,17 @@ def list_presence(session: Session) -> list[Presence]:
 def list_online(session: Session) -> list[Presence]:
     """Return the consultants who are online: enabled, not away, with a live socket in some process."""
     return [Presence(**row._mapping) for row in session.execute(_ONLINE)]
+
+
+_HOURS = text("""
+SELECT id, CASE WHEN jsonb_typeof(working_hours) = 'object' THEN working_hours END AS hours
+FROM consultants WHERE enabled ORDER BY id
+""")
+
+
+def list_working_hours(session: Session) -> list[tuple[UUID, dict[str, Any] | None]]:
+    """Return every enabled consultant with their own hours, None where they have none."""
+    return [(row.id, row.hours) for row in session.execute(_HOURS)]
 
 
 _REFRESH = text("""
@@ -90,7 +102,7 @@ def set_away(session: Session, consultant_id: UUID, *, away: bool) -> bool:
 # A receipt names the event's number; the event knows the journey. Once seen, a late `received` takes nothing back.
 _RECEIPTS = text("""
 UPDATE notifications n
-SET status = CASE WHEN r.seen OR n.status = 'seen' THEN 'seen' ELSE 'delivered' END,
+SET status = CASE WHEN r.seen OR n.status = 'seen' THEN 'seen' ELSE 'delivered' END, receipt_due_at = NULL,
     delivered_at = coalesce(n.delivered_at, now()), seen_at = coalesce(n.seen_at, CASE WHEN r.seen THEN now() END)
 FROM (
     SELECT e.journey_id, g.consultant_id, bool_or(g.seen) AS seen

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
 
 from queries.steps import LOCK_JOURNEYS, MOVE_JOURNEY, STARTABLE, STEP_DONE
+from queries.targets import ABLE, BEST, EVERYBODY
 
 # The attempt of a step that begins and ends within one transaction.
 _NOTE_WHOLE_ATTEMPT = """
@@ -246,7 +247,8 @@ def list_ungreeted(session: Session, *, most: int) -> list[Ungreeted]:
     return [Ungreeted(**row._mapping) for row in session.execute(_UNGREETED, {"most": most})]
 
 
-_NOTIFY = text(f"""
+def _notify(target: str) -> TextClause:
+    return text(f"""
 WITH {LOCK_JOURNEYS},
 done AS (
     UPDATE journey_steps s
@@ -255,19 +257,10 @@ done AS (
     WHERE s.journey_id = l.id AND s.name = :step AND {STARTABLE}
     RETURNING s.journey_id, s.attempts, s.payload
 ),
-able AS MATERIALIZED (
-    SELECT c.id,
-           EXISTS (SELECT FROM consultant_connections k WHERE k.consultant_id = c.id AND k.expires_at > now()) AS online,
-           EXISTS (SELECT FROM push_channels p WHERE p.consultant_id = c.id AND p.enabled) AS reachable
-    FROM consultants c WHERE c.enabled AND :enabled
-),
-target AS (
-    SELECT id AS consultant_id, 'websocket' AS channel FROM able WHERE online
-    UNION ALL
-    SELECT id, 'push' FROM able WHERE reachable AND NOT EXISTS (SELECT FROM able WHERE online)
-),
+{ABLE},
+{target},
 told AS (
-    INSERT INTO notifications (id, journey_id, consultant_id, channel, status, payload, sent_at, due_at, sweep_at)
+    INSERT INTO notifications (id, journey_id, consultant_id, channel, status, payload, sent_at, receipt_due_at, due_at, sweep_at)
     SELECT anmei_uuid7(), d.journey_id, t.consultant_id, t.channel,
            CASE t.channel WHEN 'websocket' THEN 'sent' ELSE 'pending' END,
            jsonb_build_object(
@@ -275,14 +268,24 @@ told AS (
                'body', coalesce(d.payload ->> 'message', CASE t.channel WHEN 'websocket' THEN :message ELSE :push_body END),
                'customer_id', j.user_id, 'conversation_id', v.id),
            CASE t.channel WHEN 'websocket' THEN now() END,
+           CASE WHEN t.channel = 'websocket' AND t.later THEN now() + make_interval(secs => :receipt_seconds) END,
            CASE t.channel WHEN 'push' THEN now() END,
            CASE t.channel WHEN 'push' THEN now() + make_interval(secs => :sweep_seconds) END
-    FROM done d
+    FROM target t
+    JOIN done d ON d.journey_id = t.journey_id
     JOIN journeys j ON j.id = d.journey_id
     LEFT JOIN conversations v ON v.journey_id = j.id
-    CROSS JOIN target t
     ON CONFLICT (journey_id, consultant_id, channel) DO NOTHING
     RETURNING id, journey_id, consultant_id, channel
+),
+laddered AS (
+    INSERT INTO escalations (id, journey_id, conversation_id, rung, action, waiting_since, due_at, sweep_at)
+    SELECT anmei_uuid7(), d.journey_id, v.id, 0, :first_action, now(), a.at, a.at
+    FROM done d
+    JOIN conversations v ON v.journey_id = d.journey_id AND v.claimed_by_id IS NULL
+    CROSS JOIN (SELECT now() + make_interval(secs => :escalate_in_seconds) AS at) a
+    WHERE a.at IS NOT NULL
+    ON CONFLICT (conversation_id, round, rung) DO NOTHING
 ),
 {_NOTE_WHOLE_ATTEMPT},
 moved AS (
@@ -291,6 +294,23 @@ moved AS (
 )
 SELECT d.journey_id, t.id AS notification_id, t.consultant_id, t.channel FROM done d LEFT JOIN told t USING (journey_id)
 """)
+
+
+_NOTIFY_ALL = _notify(EVERYBODY)
+_NOTIFY_BEST = _notify(BEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Who is told, by which channels in which order, and when the ladder's first rung is due (None: there is no ladder)."""
+
+    channels: Sequence[str] = ("websocket", "push")
+    receipt_seconds: float = 15.0
+    on_shift: Sequence[UUID] = ()
+    # With a number, only so many of the best of those online; None tells all of them.
+    told_at_most: int | None = None
+    escalate_in_seconds: float | None = None
+    first_action: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,23 +335,32 @@ def notify_consultants(
     push_body: str,
     worker: str,
     sweep_seconds: float,
+    telling: Telling | None = None,
 ) -> list[Told]:
-    """Write one notification per consultant for the journeys whose step is due, and finish the step.
+    """Write one notification per consultant for the journeys whose step is due, begin their ladder, and finish the step.
 
-    Online consultants are told through their sockets; when nobody is online, everybody with a push channel. Idempotent.
+    Consultants online are told by the first channel that reaches them; when nobody is online, everybody on shift whom a
+    push reaches, else everybody whom one reaches. Idempotent.
     """
-    rows = session.execute(
-        _NOTIFY,
-        {
-            "journey_ids": list(journey_ids),
-            "step": step,
-            "enabled": enabled,
-            "title": title,
-            "message": message,
-            "push_title": push_title,
-            "push_body": push_body,
-            "worker": worker,
-            "sweep_seconds": sweep_seconds,
-        },
-    )
+    how = telling or Telling()
+    parameters = {
+        "journey_ids": list(journey_ids),
+        "step": step,
+        "enabled": enabled,
+        "title": title,
+        "message": message,
+        "push_title": push_title,
+        "push_body": push_body,
+        "worker": worker,
+        "sweep_seconds": sweep_seconds,
+        "channels": list(how.channels),
+        "receipt_seconds": how.receipt_seconds,
+        "on_shift": list(how.on_shift),
+        "escalate_in_seconds": how.escalate_in_seconds,
+        "first_action": how.first_action,
+    }
+    if how.told_at_most is None:
+        rows = session.execute(_NOTIFY_ALL, parameters)
+    else:
+        rows = session.execute(_NOTIFY_BEST, parameters | {"told_at_most": how.told_at_most})
     return [Told(**row._mapping) for row in rows]

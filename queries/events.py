@@ -73,8 +73,11 @@ def append_events(session: Session, events: Sequence[NewEvent]) -> None:
 
 
 _NEW_CUSTOMERS = text("""
-INSERT INTO events (audience, type, data, dedup_key, journey_id)
-SELECT 'consultants', 'new_customer',
+INSERT INTO events (audience, recipients, type, data, dedup_key, journey_id)
+SELECT 'consultants',
+       CASE WHEN :only_told THEN ARRAY(
+           SELECT n.consultant_id FROM notifications n WHERE n.journey_id = j.id AND n.channel = 'websocket') END,
+       'new_customer',
        jsonb_build_object(
            'title', CAST(:title AS text), 'message', CAST(:message AS text), 'customer_id', j.user_id,
            'conversation_id', v.id, 'timestamp', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -92,10 +95,17 @@ ON CONFLICT (dedup_key) DO NOTHING
 
 
 def append_new_customer_events(
-    session: Session, journey_ids: Sequence[UUID], *, title: str, message: str, expected_response_minutes: int
+    session: Session,
+    journey_ids: Sequence[UUID],
+    *,
+    title: str,
+    message: str,
+    expected_response_minutes: int,
+    only_told: bool = False,
 ) -> None:
-    """Tell all consultants of these journeys' customers: one `new_customer` per journey, however often this is called.
+    """Tell consultants of these journeys' customers: one `new_customer` per journey, however often this is called.
 
+    All consultants hear of it, or only those who have a notification for their socket.
     The frame's fields are those of requirements A5.1, with the customer's basic data. One statement for the whole set.
     """
     if not journey_ids:
@@ -108,6 +118,7 @@ def append_new_customer_events(
             "message": message,
             "expected_response_minutes": expected_response_minutes,
             "name_characters": NAME_CHARACTERS,
+            "only_told": only_told,
         },
     )
 

@@ -1,13 +1,16 @@
 """The automation's settings: their types and defaults, and how every process reads and changes them."""
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from models import Channel, RungAction
 from services.gateway import templates
 from services.gateway.settings import GatewaySettings
 from services.settings_family import SettingsFamily, Versioned
+from services.working_hours import WorkingHours
 
 NAME = "registration-automation"
 
@@ -44,13 +47,90 @@ class ConversationSettings(_Part):
     owner: str = "general_ai"
 
 
+class Assignment(StrEnum):
+    """Which of the consultants who are online are told of a new customer."""
+
+    ALL_ONLINE = "all_online"
+    # The few who fit best: language, skills, then chance weighted by how little they have to do.
+    BEST_MATCH = "best_match"
+
+
+class NotificationTexts(_Part):
+    """A push in one language. {username}, {interests}, {source}, {minutes} and {link} are filled in."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    body: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
 class NotificationSettings(_Part):
     enabled: bool = True
+    # In the order they are tried: a consultant's next one has its turn when no receipt came in time.
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1)] = (Channel.WEBSOCKET, Channel.PUSH)
+    receipt_seconds: Annotated[float, Field(ge=1, le=3600)] = 15
+    assignment: Assignment = Assignment.ALL_ONLINE
+    # With best_match; more are told when nobody reacts (see escalation).
+    told_at_most: Annotated[int, Field(ge=1, le=1000)] = 3
+    # Of everybody who has none of their own.
+    working_hours: WorkingHours = WorkingHours()
     title: str = "新客户注册"
     message: str = "有新客户注册，请及时响应"
     push_title: str = "新客户等待服务"
     push_body: str = "有新客户注册，请及时响应"
+    # By the consultant's locale or its language; who has none of these gets push_title and push_body.
+    push_texts: dict[str, NotificationTexts] = Field(
+        default_factory=lambda: {
+            "en": NotificationTexts(
+                title="A new customer is waiting",
+                body="A customer has registered; please respond within {minutes} minutes",
+            )
+        }
+    )
+    # What links in pushes begin with, such as https://anmei.example.com.
+    public_url: Annotated[str, Field(max_length=200, pattern=r"^(https?://[^\s/]+[^\s]*)?$")] = ""
+    # Whom a browser's push service may ask about our pushes (RFC 8292): mailto: or https:.
+    webpush_contact: Annotated[str, Field(pattern=r"^(mailto:|https://)\S+$")] = "mailto:push@example.com"
     expected_response_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
+
+    @field_validator("channels")
+    @classmethod
+    def _in_order(cls, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+        if len(set(channels)) < len(channels):
+            raise ValueError("a channel is named twice")
+        if channels == (Channel.PUSH, Channel.WEBSOCKET):
+            raise ValueError("a push has no receipt that could be missing, so nothing can follow it")
+        return channels
+
+
+class Rung(_Part):
+    """One rung of the ladder: what is done when the customer has waited so long, in working time."""
+
+    action: RungAction
+    after_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)]
+
+
+class EscalationSettings(_Part):
+    """What happens while nobody takes a customer. The ladder stops as soon as somebody does."""
+
+    enabled: bool = True
+    # Outside the working hours of the settings the ladder stands still.
+    working_hours_only: bool = True
+    # A further reassign moves on from a consultant who was given the customer and has not replied.
+    ladder: Annotated[tuple[Rung, ...], Field(min_length=1, max_length=20)] = (
+        Rung(action=RungAction.REMIND, after_minutes=3),
+        Rung(action=RungAction.WIDEN, after_minutes=6),
+        Rung(action=RungAction.SUPERVISOR, after_minutes=10),
+        Rung(action=RungAction.REASSIGN, after_minutes=15),
+        Rung(action=RungAction.REASSIGN, after_minutes=25),
+        Rung(action=RungAction.REASSIGN, after_minutes=35),
+    )
+
+    @field_validator("ladder")
+    @classmethod
+    def _ascends(cls, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        minutes = [rung.after_minutes for rung in ladder]
+        if any(later <= earlier for earlier, later in pairwise(minutes)):
+            raise ValueError("every rung comes later than the one before")
+        return ladder
 
 
 class AlertSettings(_Part):
@@ -73,6 +153,7 @@ class AutomationSettings(_Part):
     retry: RetryPolicy = RetryPolicy()
     conversation: ConversationSettings = ConversationSettings()
     notification: NotificationSettings = NotificationSettings()
+    escalation: EscalationSettings = EscalationSettings()
     alerts: AlertSettings = AlertSettings()
     intake: IntakeSettings = IntakeSettings()
     gateway: GatewaySettings = GatewaySettings()

@@ -6,21 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 from clients import push
+from clients.push import PushGoneError, VapidKey
+from core import log_events
 from core.crypto import decrypt
 from core.database import unit_of_work
-from core.errors import AnmeiError, PermanentError
+from core.errors import AnmeiError, NotFoundError, PermanentError
 from core.ids import new_id
 from core.logging import get_logger
+from models import Channel, PushKind
 from queries import notifications as notification_queries
-from queries.notifications import Delivery, DeliveryEnd
-from services import automation
+from queries.notifications import Delivery, DeliveryEnd, Tried
+from services import automation, journey_plan, push_keys
 from services.persist import persist
+from services.push_texts import shown_payload
 from services.steps.failing import is_retryable, next_retry_seconds
 
 log = get_logger(__name__)
 
 # Above the time all channels of one consultant may take.
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 60.0
 # Pushes wait on other people's servers; a few side by side keep one slow server from holding up the rest.
 SIDE_BY_SIDE = 8
 
@@ -34,10 +38,37 @@ def deliver(notification_ids: Sequence[UUID]) -> int:
         )
     if not deliveries:
         return 0
+    # Asked for once, and only where a browser is among the receivers.
+    browsers = any(one.kind == PushKind.WEBPUSH for delivery in deliveries for one in delivery.channels)
+    vapid = push_keys.vapid_key() if browsers else None
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(deliveries)), thread_name_prefix="push") as pool:
-        ends = list(pool.map(_deliver, deliveries))
+        ends = list(pool.map(lambda delivery: _deliver(delivery, vapid), deliveries))
     persist(lambda: _record(ends, token))
     return sum(1 for end in ends if end.error_code is None)
+
+
+def pass_on_silent(*, most: int) -> list[UUID]:
+    """Give the next channel its turn where a socket confirmed nothing in time; return the pushes to make."""
+    settings = automation.current().notification
+    with unit_of_work() as session:
+        passed_on = notification_queries.pass_on_silent(
+            session,
+            most=most,
+            with_push=settings.enabled and Channel.PUSH in settings.channels,
+            push_title=settings.push_title,
+            push_body=settings.push_body,
+            sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
+        )
+    if passed_on:
+        log.warning(log_events.RECEIPTS_MISSING, count=len(passed_on))
+    return passed_on
+
+
+def confirm(notification_id: UUID, consultant_id: UUID, *, seen: bool) -> None:
+    """Note that a consultant's device received, or showed, a push. Idempotent; raise NotFoundError."""
+    with unit_of_work() as session:
+        if not notification_queries.record_receipt(session, notification_id, consultant_id, seen=seen):
+            raise NotFoundError("no such notification was sent to you", code="NOTIFICATION_NOT_FOUND")
 
 
 def _record(ends: Sequence[DeliveryEnd], token: UUID) -> None:
@@ -45,23 +76,30 @@ def _record(ends: Sequence[DeliveryEnd], token: UUID) -> None:
         notification_queries.end_deliveries(session, ends, token=token)
 
 
-def _deliver(delivery: Delivery) -> DeliveryEnd:
+def _deliver(delivery: Delivery, vapid: VapidKey | None) -> DeliveryEnd:
     """Try the consultant's channels in order until one takes it."""
+    settings = automation.current()
+    payload = shown_payload(delivery, settings.notification)
+    tried: list[Tried] = []
     error: AnmeiError = PermanentError("the consultant has no push channel", code="NO_CHANNEL")
-    for channel_id, kind, url_encrypted in delivery.channels:
+    retryable = False
+    for address in delivery.channels:
         try:
-            push.send(kind, decrypt(url_encrypted), delivery.payload, idempotency_key=str(delivery.id))
+            url = decrypt(address.url_encrypted)
+            push.send(address.kind, url, payload, idempotency_key=str(delivery.id), vapid=vapid)
         except AnmeiError as refused:
-            error = refused
+            error, retryable = refused, retryable or is_retryable(refused)
+            tried.append(Tried(address.channel_id, refused.message[:500], gone=isinstance(refused, PushGoneError)))
             continue
-        return DeliveryEnd(delivery.id, channel_id=channel_id)
-    policy = automation.current().retry
-    retry = next_retry_seconds(policy, delivery.attempts - 1, chance=random.random()) if is_retryable(error) else None
+        tried.append(Tried(address.channel_id))
+        return DeliveryEnd(delivery.outbox, delivery.id, tuple(tried))
+    # One channel that may come back is worth another attempt, whatever the others said.
+    retry = next_retry_seconds(settings.retry, delivery.attempts - 1, chance=random.random()) if retryable else None
     log.warning(
-        "push_failed",
+        log_events.PUSH_FAILED,
         notification_id=str(delivery.id),
         error_code=error.code,
         error=error.message,
         retry_in_seconds=retry,
     )
-    return DeliveryEnd(delivery.id, error_code=error.code, error_text=error.message[:500], retry_in_seconds=retry)
+    return DeliveryEnd(delivery.outbox, delivery.id, tuple(tried), error.code, error.message[:500], retry)

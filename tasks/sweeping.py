@@ -13,7 +13,7 @@ from queries import alerts as alert_queries
 from queries import notifications as notification_queries
 from queries import steps as step_queries
 from queries.steps import Due
-from services import agent_feedback, journey_plan
+from services import agent_feedback, delivery, journey_plan
 from services.steps.failing import record_failures
 from tasks.names import TaskName
 from tasks.publish import publish_agent_feedback, publish_deliveries, publish_maintenance, publish_steps
@@ -46,6 +46,7 @@ def sweep_once() -> dict[str, int]:
         if not publish_steps(step, journey_ids):
             with unit_of_work() as session:
                 step_queries.sweep_again(session, step, journey_ids, seconds=journey_plan.SWEEP_FIRST_SECONDS)
+    deliveries += delivery.pass_on_silent(most=SWEEP_AT_ONCE)
     if deliveries:
         publish_deliveries(deliveries)
     if ratings:

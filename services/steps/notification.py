@@ -5,13 +5,15 @@ from uuid import UUID
 
 from clients import fanout
 from core import log_events
+from core.clock import utc_now
 from core.database import unit_of_work
 from core.faults import fault_point
 from core.logging import get_logger
 from models import Channel, StepName
 from queries import effects, events
-from queries.effects import Told
-from services import automation, journey_plan
+from queries.effects import Telling, Told
+from services import automation, journey_plan, ladder, shifts
+from services.automation import Assignment, AutomationSettings
 from services.steps.failing import alone_if_together_fails
 from services.steps.outcome import Outcome
 from services.worker_name import worker_name
@@ -30,7 +32,10 @@ def notify_consultants(journey_ids: Sequence[UUID], *, on_told: OnTold) -> Outco
 
 
 def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
-    settings = automation.current().notification
+    current = automation.current()
+    settings = current.notification
+    # Before the transaction: hours and holidays are not asked for while journeys are locked.
+    telling = _telling(current)
     with unit_of_work() as session:
         told = effects.notify_consultants(
             session,
@@ -43,6 +48,7 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
             push_body=settings.push_body,
             worker=worker_name(),
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
+            telling=telling,
         )
         done = {one.journey_id for one in told}
         by_socket = {one.journey_id for one in told if one.channel == Channel.WEBSOCKET}
@@ -52,6 +58,7 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
             title=settings.title,
             message=settings.message,
             expected_response_minutes=settings.expected_response_minutes,
+            only_told=telling.told_at_most is not None,
         )
         fault_point("before_commit")
     fault_point("after_commit")
@@ -63,3 +70,18 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
         log.info(log_events.CONSULTANTS_NOTIFIED, journey_id=str(journey_id), count=count, by_push=by_push)
     on_told([one for one in told if one.notification_id is not None])
     return Outcome(done=done)
+
+
+def _telling(settings: AutomationSettings) -> Telling:
+    now = utc_now()
+    notification = settings.notification
+    first = settings.escalation.ladder[0]
+    climbs = settings.escalation.enabled and notification.enabled
+    return Telling(
+        channels=[str(channel) for channel in notification.channels],
+        receipt_seconds=notification.receipt_seconds,
+        on_shift=shifts.on_shift(now),
+        told_at_most=notification.told_at_most if notification.assignment is Assignment.BEST_MATCH else None,
+        escalate_in_seconds=ladder.seconds_until(first, since=now, now=now, settings=settings) if climbs else None,
+        first_action=str(first.action) if climbs else None,
+    )

@@ -1,0 +1,100 @@
+"""Push channels over HTTP: one's own and everybody's, addresses never shown, tests sent for real."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from core.ids import new_id
+from tests.api.conftest import Person, SignIn
+from tests.consultants.browser import Browser
+from tests.consultants.receiver import Receiver, receiving
+
+OWN = "/api/v1/consultants/me/channels"
+
+
+@pytest.fixture
+def receiver(database: str) -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def test_a_consultant_adds_tries_and_removes_a_channel(
+    client: TestClient, consultant: Person, receiver: Receiver
+) -> None:
+    url = f"{receiver.url}/secret-token"
+    added = client.post(OWN, headers=consultant.headers, json={"kind": "http", "name": "my phone", "url": url})
+    assert added.status_code == 201
+    channel = added.json()["data"]
+    assert (channel["kind"], channel["name"], channel["enabled"], channel["last_success_at"]) == (
+        "http",
+        "my phone",
+        True,
+        None,
+    )
+    tried = client.post(f"{OWN}/{channel['id']}/test", headers=consultant.headers).json()["data"]
+    assert tried == {"sent": True, "error_code": None, "error": None}
+    assert json.loads(receiver.received[0].body)["test"] is True
+    listed = client.get(OWN, headers=consultant.headers)
+    assert listed.json()["data"][0]["last_success_at"] is not None
+    assert "secret-token" not in listed.text + added.text
+    receiver.always["/secret-token"] = 410
+    gone = client.post(f"{OWN}/{channel['id']}/test", headers=consultant.headers).json()["data"]
+    assert (gone["sent"], gone["error_code"]) == (False, "PUSH_GONE")
+    shown = client.get(OWN, headers=consultant.headers).json()["data"][0]
+    assert shown["enabled"] is False
+    assert "410" in shown["disabled_reason"]
+    again = client.patch(f"{OWN}/{channel['id']}", headers=consultant.headers, json={"enabled": True}).json()["data"]
+    assert (again["enabled"], again["disabled_reason"]) == (True, None)
+    assert client.delete(f"{OWN}/{channel['id']}", headers=consultant.headers).status_code == 200
+    assert client.get(OWN, headers=consultant.headers).json()["data"] == []
+
+
+def test_a_browser_subscribes_with_the_installations_key(
+    client: TestClient, consultant: Person, receiver: Receiver
+) -> None:
+    key = client.get("/api/v1/consultants/me/webpush-key", headers=consultant.headers).json()["data"]["public_key"]
+    assert len(key) == 87
+    browser = Browser(f"{receiver.url}/endpoint")
+    body = {"kind": "webpush", "subscription": browser.subscription}
+    channel = client.post(OWN, headers=consultant.headers, json=body).json()["data"]
+    assert client.post(f"{OWN}/{channel['id']}/test", headers=consultant.headers).json()["data"]["sent"] is True
+    assert browser.read(receiver.received[0])["test"] is True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "webpush", "url": "https://example.com"},
+        {"kind": "http"},
+        {"kind": "http", "url": "file:///etc/passwd"},
+        {"kind": "sms", "url": "https://example.com"},
+        {"kind": "apprise", "url": "nothing://at-all"},
+    ],
+)
+def test_what_is_no_channel_is_refused_and_not_repeated(
+    client: TestClient, consultant: Person, body: dict[str, str]
+) -> None:
+    answer = client.post(OWN, headers=consultant.headers, json=body)
+    assert answer.status_code == 422
+    assert body.get("url", "never") not in answer.text
+    assert client.get(OWN, headers=consultant.headers).json()["data"] == []
+
+
+def test_nobody_reaches_a_colleagues_channel_but_administrators_do(
+    client: TestClient, consultant: Person, admin: Person, sign_in: SignIn
+) -> None:
+    colleague = sign_in("consultant")
+    body = {"kind": "http", "url": "https://example.com/push"}
+    channel = client.post(OWN, headers=consultant.headers, json=body).json()["data"]
+    for method, path in (("PATCH", ""), ("DELETE", ""), ("POST", "/test")):
+        answer = client.request(method, f"{OWN}/{channel['id']}{path}", headers=colleague.headers, json={})
+        assert (answer.status_code, answer.json()["code"]) == (404, "CHANNEL_NOT_FOUND")
+    everybody = client.get("/api/v1/consultants", headers=admin.headers).json()["data"]
+    (owner,) = [one["consultant_id"] for one in everybody if one["display_name"] == consultant.username]
+    theirs = f"/api/v1/consultants/{owner}/channels"
+    assert [one["id"] for one in client.get(theirs, headers=admin.headers).json()["data"]] == [channel["id"]]
+    assert client.get(theirs, headers=colleague.headers).status_code == 403
+    assert client.delete(f"{theirs}/{channel['id']}", headers=admin.headers).status_code == 200
+    assert client.get(f"/api/v1/consultants/{new_id()}/channels", headers=admin.headers).status_code == 404
