@@ -3,8 +3,7 @@
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
-from fastapi.responses import ORJSONResponse
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -74,7 +73,7 @@ class WebhookState:
 
 
 @router.post(PATH, status_code=202, summary="Accept one registration event")
-async def receive_registration(request: Request) -> ORJSONResponse:
+async def receive_registration(request: Request) -> Response:
     """Verify, validate and commit one event; 202 means committed. Signed as the Standard Webhooks specification says."""
     state: WebhookState = request.app.state.webhook
     # The middleware bounds its size.
@@ -112,9 +111,10 @@ def _registration(event: dict[str, Any]) -> Registration:
         raise InvalidInputError(problems) from None
 
 
-def _answer(acceptance: Acceptance | None, status: IntakeStatus, reason: str | None) -> ORJSONResponse:
+def _answer(acceptance: Acceptance | None, status: IntakeStatus, reason: str | None) -> Response:
     count_webhook(status.value)
     data: dict[str, Any] = {"journey_id": str(acceptance.journey_id) if acceptance else None, "status": status.value}
     if reason is not None:
         data["reason"] = reason
-    return ORJSONResponse({"success": True, "data": data, "message": MESSAGES[status]}, status_code=202)
+    body = {"success": True, "data": data, "message": MESSAGES[status]}
+    return Response(orjson.dumps(body), status_code=202, media_type="application/json")

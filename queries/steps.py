@@ -89,6 +89,13 @@ lost AS (
         error_text = 'the worker died or hung: its lease ran out'
     FROM claimed c WHERE a.journey_id = c.journey_id AND a.step = :step AND a.outcome = 'running'
 ),
+-- Whatever the dead worker's call came to, nobody heard it.
+unheard AS (
+    UPDATE agent_calls a SET status = 'failed', finished_at = now(), error_code = 'LEASE_EXPIRED',
+        duration_ms = extract(epoch FROM now() - a.started_at) * 1000,
+        error_text = 'the worker died or hung before the answer was recorded'
+    FROM claimed c WHERE a.journey_id = c.journey_id AND a.status = 'running'
+),
 noted AS (
     INSERT INTO step_attempts (id, journey_id, step, attempt, outcome, worker, started_at)
     SELECT anmei_uuid7(), journey_id, :step, attempts, 'running', :worker, clock_timestamp() FROM claimed

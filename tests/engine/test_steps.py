@@ -125,6 +125,23 @@ def test_a_lease_that_ran_out_is_claimed_again_and_the_late_worker_writes_nothin
     ]
 
 
+def test_a_call_whose_worker_died_is_ended_in_the_record(agent: SimulatedAgent) -> None:
+    (journey,) = accept()
+    create_conversation([journey])
+    claim(journey, new_id())
+    execute(
+        "INSERT INTO agent_calls (id, journey_id, attempt, agent_id) SELECT :i, :j, 1, id FROM agents",
+        i=new_id(),
+        j=journey,
+    )
+    execute("UPDATE journey_steps SET lease_until = now() WHERE lease_token IS NOT NULL")
+    generate_welcome([journey], on_ready=nobody_listens)
+    assert rows("SELECT attempt, status, error_code, finished_at IS NOT NULL FROM agent_calls ORDER BY attempt") == [
+        (1, "failed", "LEASE_EXPIRED", True),
+        (2, "succeeded", None, True),
+    ]
+
+
 def claim(journey: UUID, token: UUID) -> list[step_queries.Claim]:
     with unit_of_work() as session:
         return step_queries.claim_steps(
