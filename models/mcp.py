@@ -42,7 +42,7 @@ class ToolGroup(Base):
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str] = mapped_column(server_default="")
     enabled: Mapped[bool] = mapped_column(server_default=text("true"))
-    # The key itself is never stored: a keyed hash to find it by, and an encrypted copy for an administrator to read.
+    # The key itself is never stored: a hash to find it by, and an encrypted copy for an administrator to read.
     key_hash: Mapped[bytes] = mapped_column(unique=True)
     key_encrypted: Mapped[bytes]
     key_created_at: Mapped[CreatedAt]
