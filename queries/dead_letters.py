@@ -53,9 +53,18 @@ def list_dead_letters(
     return list(session.scalars(query))
 
 
-def count_open(session: Session) -> int:
-    """Return how many dead letters are open."""
-    return session.scalar(select(func.count()).where(DeadLetter.status == DeadLetterStatus.OPEN)) or 0
+def get_dead_letter(session: Session, dead_letter_id: UUID) -> DeadLetter:
+    """Return the dead letter; raise NotFoundError."""
+    found = session.get(DeadLetter, dead_letter_id)
+    if found is None:
+        raise NotFoundError(f"no dead letter {dead_letter_id}", code="DEAD_LETTER_NOT_FOUND")
+    return found
+
+
+def count_open(session: Session, wanted: DeadLetterFilter | None = None) -> int:
+    """Return how many dead letters are open, of those that match where a filter is given."""
+    conditions = wanted.conditions() if wanted is not None else []
+    return session.scalar(select(func.count()).where(DeadLetter.status == DeadLetterStatus.OPEN, *conditions)) or 0
 
 
 def lock_dead_letter(session: Session, dead_letter_id: UUID) -> DeadLetter:

@@ -49,7 +49,7 @@ class Window(StrEnum):
     WEEK = "7d"
 
 
-_LENGTHS = {Window.HOUR: timedelta(hours=1), Window.DAY: timedelta(hours=24), Window.WEEK: timedelta(days=7)}
+LENGTHS = {Window.HOUR: timedelta(hours=1), Window.DAY: timedelta(hours=24), Window.WEEK: timedelta(days=7)}
 # How long a collection serves everybody. A longer stretch moves more slowly and costs more.
 _KEPT_SECONDS = {Window.HOUR: 1.5, Window.DAY: 3.0, Window.WEEK: 30.0}
 
@@ -130,7 +130,7 @@ def objective_of(due: int, in_time: int) -> Objective:
 
 def _collect(window: Window) -> Dashboard:
     now = utc_now()
-    since = now - _LENGTHS[window]
+    since = now - LENGTHS[window]
     with unit_of_work() as session:
         journeys = queries.count_journeys(session, since, target_ms=TARGET_MS)
         days = queries.list_trend(session, unit="day", slots=TREND_DAYS, zone=ZONE)

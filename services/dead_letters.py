@@ -35,6 +35,18 @@ def listed(wanted: DeadLetterFilter, *, before: UUID | None = None, limit: int =
         return queries.list_dead_letters(session, wanted, before=before, limit=limit)
 
 
+def get(dead_letter_id: UUID) -> DeadLetter:
+    """Return the dead letter; raise NotFoundError."""
+    with unit_of_work() as session:
+        return queries.get_dead_letter(session, dead_letter_id)
+
+
+def count_open(wanted: DeadLetterFilter) -> int:
+    """Return how many open dead letters match."""
+    with unit_of_work() as session:
+        return queries.count_open(session, wanted)
+
+
 def replay(
     dead_letter_id: UUID, *, actor: str, payload: dict[str, Any] | None = None, origin: str | None = None
 ) -> Replayed:
