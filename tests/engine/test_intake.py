@@ -32,7 +32,7 @@ def test_a_registration_becomes_a_user_a_journey_and_three_steps_of_which_one_is
         ("generate_welcome", 2, "pending", False),
         ("notify_consultants", 3, "pending", False),
     ]
-    assert rows("SELECT extract(epoch FROM greet_by_at - accepted_at)::float, open_steps FROM journeys") == [(2.75, 3)]
+    assert rows("SELECT extract(epoch FROM greet_by_at - accepted_at)::float, open_steps FROM journeys") == [(2.6, 3)]
 
 
 def test_the_same_user_again_gets_the_first_journey() -> None:
