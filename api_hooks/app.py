@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import APIRouter, FastAPI
 
+from admin.routes import router as admin_pages
 from api_hooks import (
     agents,
     alerts,
@@ -78,6 +79,7 @@ def create_app() -> FastAPI:
     app.include_router(health.router)
     app.include_router(sockets.router)
     app.include_router(_v1())
+    app.include_router(admin_pages)
     app.state.mcp = McpServer()
     # Answer 404 until the setting mount_on_api is on.
     app.router.routes.extend(door_routes(app.state.mcp, mounted=True))
