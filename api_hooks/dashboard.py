@@ -7,16 +7,15 @@ from pydantic import BaseModel
 
 from api_hooks.auth import require
 from api_hooks.responses import Envelope
-from services import dashboard
+from services import panel
 from services.auth import Identity
+from services.dashboard import Window
 from services.permissions import Permission
 
 router = APIRouter(tags=["figures"])
 
 Watcher = Annotated[Identity, Depends(require(Permission.WATCH_FIGURES))]
-Days = Annotated[
-    int, Query(ge=1, le=90, description="How many days back, today included; days begin in Asia/Shanghai.")
-]
+Stretch = Annotated[Window, Query(description="How far back the figures go; trends have their own lengths.")]
 
 
 class MetricsOut(BaseModel):
@@ -45,12 +44,12 @@ class DashboardOut(BaseModel):
 
 
 @router.get("/registration-automation/metrics", summary="The automation's figures of a period")
-def get_metrics(_: Watcher, days: Days = 7) -> Envelope[MetricsOut]:
+def get_metrics(_: Watcher, window: Stretch = Window.WEEK) -> Envelope[MetricsOut]:
     """Answer MCP calls, agents, success, registrations by day and welcomes; seconds old at most."""
-    return Envelope(data=MetricsOut(**dashboard.metrics(days)))
+    return Envelope(data=MetricsOut(**panel.metrics(window)))
 
 
 @router.get("/admin/registration-automation/dashboard", summary="The dashboard's figures")
-def get_dashboard(_: Watcher, days: Days = 7) -> Envelope[DashboardOut]:
+def get_dashboard(_: Watcher, window: Stretch = Window.WEEK) -> Envelope[DashboardOut]:
     """Answer the period's figures, error types, business figures, and how the system is now."""
-    return Envelope(data=DashboardOut(**dashboard.dashboard(days)))
+    return Envelope(data=DashboardOut(**panel.overview(window)))

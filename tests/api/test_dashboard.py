@@ -11,7 +11,7 @@ from core.clock import utc_now
 from core.database import unit_of_work
 from core.ids import new_id
 from models import AgentCall, Conversation, Feedback, Journey, Message
-from services import dashboard
+from services import panel
 from tests.api.conftest import Person
 from tests.api.test_journeys import fail
 from tests.support.factories import create_agent, create_conversation, create_journey, create_user
@@ -22,9 +22,9 @@ DASHBOARD = "/api/v1/admin/registration-automation/dashboard"
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    dashboard.forget()
+    panel.forget()
     yield
-    dashboard.forget()
+    panel.forget()
 
 
 def greeted(source: str, after_ms: int) -> Journey:
@@ -44,7 +44,7 @@ def greeted(source: str, after_ms: int) -> Journey:
 def test_an_empty_installation_has_figures_and_no_rates(client: TestClient, operator: Person) -> None:
     metrics = client.get(METRICS, headers=operator.headers).json()["data"]
     assert metrics["automation_success_rate"] is None
-    assert metrics["daily_registrations"] == []
+    assert {day["count"] for day in metrics["daily_registrations"]} == {0}
     assert metrics["mcp_metrics"] == {"calls": 0, "errors": 0, "error_rate": None, "tools": []}
     data = client.get(DASHBOARD, headers=operator.headers).json()["data"]
     assert data["automation_metrics"]["total_automations"] == 0
@@ -63,10 +63,10 @@ def test_success_latency_and_errors_come_from_the_record(client: TestClient, ope
         )
     metrics = client.get(METRICS, headers=operator.headers).json()["data"]
     assert metrics["automation_success_rate"] == 0.75
-    assert [day["count"] for day in metrics["daily_registrations"]] == [4]
+    assert metrics["daily_registrations"][-1]["count"] == 4
     welcomes = metrics["welcome_message_stats"]
-    assert (welcomes["total"], welcomes["by_agent"], welcomes["by_template"], welcomes["average_ms"]) == (3, 2, 1, 3000)
-    assert welcomes["in_time_share"] == 0.6667
+    assert (welcomes["total"], welcomes["by_agent"], welcomes["by_template"], welcomes["p50_ms"]) == (3, 2, 1, 2000)
+    assert welcomes["in_time_share"] == pytest.approx(2 / 3)
     assert metrics["dify_agent_status"][0]["success_rate"] == 1
 
     data = client.get(DASHBOARD, headers=operator.headers).json()["data"]
@@ -77,7 +77,7 @@ def test_success_latency_and_errors_come_from_the_record(client: TestClient, ope
         4,
     )
     assert (automation["dify_call_count"], automation["mcp_call_count"]) == (1, 0)
-    assert automation["average_response_time"] == 3000
+    assert automation["average_response_time"] == 2000
     assert [(one["error_code"], one["journey_id"]) for one in data["recent_errors"]] == [("BOOM", str(failed.id))]
     assert data["system_health"]["dify_response_time"] == 900
 
@@ -108,11 +108,11 @@ def test_business_figures_come_from_claims_messages_and_ratings(
     business = client.get(DASHBOARD, headers=operator.headers).json()["data"]["business"]
     assert (business["welcome_ratings"], business["welcome_rating_average"]) == (1, 4)
     assert (business["claims"], business["claims_in_time_share"]) == (1, 1)
-    assert 28_000 < business["claim_average_ms"] < 60_000
-    assert business["first_responses_in_time_share"] == 1
+    assert 28_000 < business["claim_p50_ms"] < 60_000
+    assert business["first_responses"] == 1
     assert business["conversion_share"] == 1
 
 
-@pytest.mark.parametrize("days", [0, 91, "x"])
-def test_a_period_that_is_none_is_refused(client: TestClient, operator: Person, days: object) -> None:
-    assert client.get(METRICS, params={"days": days}, headers=operator.headers).status_code == 422
+@pytest.mark.parametrize("window", ["", "2d", "7"])
+def test_a_stretch_that_is_none_is_refused(client: TestClient, operator: Person, window: str) -> None:
+    assert client.get(METRICS, params={"window": window}, headers=operator.headers).status_code == 422
