@@ -91,15 +91,15 @@ class Hub:
             await self.run(presence.refresh, {socket.id: socket.identity.consultant_id})
         return start
 
-    async def detach(self, socket: Socket) -> None:
-        """Take the socket off the list; its consultant is offline when it was the last. Idempotent."""
+    async def detach(self, socket: Socket, *, broken: bool = False) -> None:
+        """Take the socket off the list; its consultant is offline when it was the last, a moment later if it broke off."""
         self._sockets.pop(socket.id, None)
         for audience in socket.audiences:
             self._audiences.get(audience, set()).discard(socket)
             if not self._audiences.get(audience):
                 self._audiences.pop(audience, None)
         if socket.identity.consultant_id is not None and not self._stopped:
-            await self.run(presence.leave, [socket.id])
+            await self.run(presence.lapse if broken else presence.leave, [socket.id])
 
     def add_receipts(self, receipts: Iterable[Receipt]) -> None:
         """Note what a device received or showed; written within RECEIPT_SECONDS."""
@@ -184,7 +184,7 @@ class Hub:
                 # Who left while that ran would be back until it expires.
                 gone = [one for one in connections if one not in self._sockets]
                 if gone:
-                    await self.run(presence.leave, gone)
+                    await self.run(presence.lapse, gone)
             asked = list(self._sockets.values())
             if not asked:
                 continue

@@ -29,6 +29,8 @@ SOCKETS_PER_USER = 10
 FRAME_MAX_CHARACTERS = 16 * 1024
 IDS_MAX = 500
 CLOSE_SECONDS = 2.0
+# No close frame was received (RFC 6455, 7.4.1); uvicorn says 1005 for it, as it does for a close frame without a code.
+BROKEN_OFF = (1005, 1006)
 
 
 @router.websocket("/ws/consultants")
@@ -56,13 +58,15 @@ async def _serve(websocket: WebSocket, permission: Permission) -> None:
     except AnmeiError as error:
         await _refuse(websocket, error)
         return
+    broken = False
     try:
         await _converse(hub, socket, after, start)
     except WebSocketDisconnect as gone:
+        broken = gone.code in BROKEN_OFF
         log.debug(log_events.SOCKET_CLOSED, code=gone.code)
     finally:
         # Shielded: a cancelled connection must not leave its consultant online.
-        await asyncio.shield(hub.detach(socket))
+        await asyncio.shield(hub.detach(socket, broken=broken))
 
 
 async def _converse(hub: Hub, socket: Socket, after: int | None, start: int) -> None:

@@ -87,6 +87,17 @@ def delete_connections(session: Session, ids: Sequence[UUID]) -> None:
     session.execute(text("DELETE FROM consultant_connections WHERE id = ANY(:ids)"), {"ids": list(ids)})
 
 
+def lapse_connections(session: Session, ids: Sequence[UUID], *, grace_seconds: float) -> None:
+    """Let these sockets count as open that much longer, and then no more. Idempotent."""
+    session.execute(
+        text(
+            "UPDATE consultant_connections SET expires_at = least(expires_at, now() + make_interval(secs => :seconds)) "
+            "WHERE id = ANY(:ids)"
+        ),
+        {"ids": list(ids), "seconds": grace_seconds},
+    )
+
+
 def set_away(session: Session, consultant_id: UUID, *, away: bool) -> bool:
     """Note that the consultant is away, or back; return whether that changed anything."""
     changed = session.execute(

@@ -12,6 +12,9 @@ from queries.events import ALL_CONSULTANTS, NewEvent, append_events
 # A process that dies takes its consultants offline after this; one that lives refreshes at a third of it.
 EXPIRY_SECONDS = 30.0
 REFRESH_SECONDS = 10.0
+# A device whose connection broke is back within seconds as a rule, and what it missed follows then: until here it counts as
+# open, so that a lift or a tunnel does not send everybody pushes.
+GRACE_SECONDS = 10.0
 
 
 def refresh(connections: dict[UUID, UUID]) -> None:
@@ -24,6 +27,12 @@ def leave(connection_ids: Sequence[UUID]) -> None:
     """Say that these sockets are closed. Idempotent."""
     with unit_of_work() as session:
         queries.delete_connections(session, connection_ids)
+
+
+def lapse(connection_ids: Sequence[UUID]) -> None:
+    """Say that these sockets broke off, without a goodbye: they count for GRACE_SECONDS more. Idempotent."""
+    with unit_of_work() as session:
+        queries.lapse_connections(session, connection_ids, grace_seconds=GRACE_SECONDS)
 
 
 def set_away(consultant_id: UUID, *, away: bool) -> None:

@@ -242,6 +242,26 @@ async def test_presence_counts_devices_and_ends_with_the_last(apis: list[ApiProc
     await wait_until_async(lambda: online() == [])
 
 
+async def test_a_socket_that_broke_off_counts_a_moment_longer_and_a_closed_one_does_not(
+    apis: list[ApiProcess], consultant: Person
+) -> None:
+    def seconds_left() -> list[int]:
+        with unit_of_work() as session:
+            rows = session.execute(text("SELECT extract(epoch FROM expires_at - now()) FROM consultant_connections"))
+            return [round(float(row[0])) for row in rows]
+
+    async with Device(apis[0], consultant).connected() as socket:
+        assert seconds_left() == [30]
+        socket.transport.abort()
+        await wait_until_async(lambda: seconds_left() != [30])
+        assert 5 <= seconds_left()[0] <= 10
+    with unit_of_work() as session:
+        session.execute(text("DELETE FROM consultant_connections"))
+    async with Device(apis[0], consultant).connected():
+        assert len(seconds_left()) == 1
+    await wait_until_async(lambda: seconds_left() == [])
+
+
 async def test_a_killed_processs_consultants_expire_and_a_stopped_ones_leave_at_once(
     tmp_path: Any, consultant: Person
 ) -> None:
