@@ -100,6 +100,7 @@ async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: 
         first_token_ms=None if call.first_token_at is None else _ms(call.first_token_at - started),
         latency_ms=latency_ms,
         tools=draft.tools,
+        moderated=draft.moderated,
     )
 
 

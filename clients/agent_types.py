@@ -51,6 +51,8 @@ class AgentAnswer:
     first_token_ms: int | None
     latency_ms: int
     tools: tuple[str, ...]
+    # The provider's moderation put this text in place of what the model wrote.
+    moderated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +72,4 @@ class Draft:
     conversation_id: str | None
     usage: dict[str, Any]
     tools: tuple[str, ...]
+    moderated: bool = False

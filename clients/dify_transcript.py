@@ -100,7 +100,8 @@ class DifyTranscript:
         text = self._final_text().replace("\x00", "").strip()
         if not text:
             raise agent_error(AgentCode.EMPTY_ANSWER, "the agent ended without a text")
-        return Draft(text, self._message_id, self._conversation_id, self._usage, tuple(self._tools))
+        tools = tuple(self._tools)
+        return Draft(text, self._message_id, self._conversation_id, self._usage, tools, moderated=self._replaced)
 
     def _require_success(self) -> None:
         status = None if self._workflow is None else str(self._workflow.get("status") or "")

@@ -120,7 +120,8 @@ def _hear(version: KnownVersion) -> tuple[list[Finding], str | None]:
         return [_failure("message", error, began)], None
     tools = f", tools called: {', '.join(answer.tools)}" if answer.tools else ", no tool called"
     heard = Finding("message", True, f"{len(answer.text)} characters{tools}", duration_ms=_since_ms(began))
-    verdict = guard.check(answer.text, Recipient(LOCALE, NAME), automation.current().gateway.guard)
+    settings = automation.current().gateway.guard
+    verdict = guard.check(answer.text, Recipient(LOCALE, NAME), settings, moderated=answer.moderated)
     if verdict.accepted:
         return [heard, Finding("guard", True, "a customer could read it")], verdict.text
     refused = Finding("guard", False, f"refused: {verdict.reason} {verdict.detail}".strip(), code="ANSWER_REFUSED")

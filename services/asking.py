@@ -141,7 +141,8 @@ class Asking:
                 raise error
             return Heard(call, None, None, error, CallEnded(call.id, error.code, error.message))
         answer = future.result()
-        verdict = guard.check(answer.text, self._recipient(self._claims[call.journey_id]), self._settings.gateway.guard)
+        recipient = self._recipient(self._claims[call.journey_id])
+        verdict = guard.check(answer.text, recipient, self._settings.gateway.guard, moderated=answer.moderated)
         ended = CallEnded(
             call.id,
             task_id=answer.task_id,

@@ -26,6 +26,7 @@ class GuardReason(StrEnum):
     FORBIDDEN_CLAIM = "forbidden_claim"
     WRONG_LANGUAGE = "wrong_language"
     INCOMPLETE = "incomplete"
+    MODERATED = "moderated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,13 @@ _ENDINGS = frozenset("。！？!?.…～~♪”’\"'）)】」』》>;；")
 _SYMBOLS = ("So", "Sk", "Sm")
 
 
-def check(answer: str, recipient: Recipient, settings: GuardSettings) -> Verdict:
-    """Return what may be shown, or the first reason why nothing may."""
+def check(answer: str, recipient: Recipient, settings: GuardSettings, *, moderated: bool = False) -> Verdict:
+    """Return what may be shown, or the first reason why nothing may.
+
+    What a provider's moderation says in place of an answer is an apology, and no welcome.
+    """
+    if moderated:
+        return Verdict(GuardReason.MODERATED, detail="the provider's moderation replaced the answer")
     text = clean_text(answer[: settings.max_characters * 4])
     refusal = _first_refusal(
         text, recipient, settings, [_empty, _too_long, *_CONTENT_RULES, _wrong_language, _incomplete]

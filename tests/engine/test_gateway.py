@@ -51,6 +51,15 @@ def test_a_refused_answer_is_kept_for_review_and_the_template_goes_out(agent: Si
     ]
 
 
+def test_what_moderation_says_in_place_of_an_answer_greets_nobody(agent: SimulatedAgent) -> None:
+    agent.fault("message_replace")
+    (journey,) = welcomed()
+    assert messages(journey) == ["template"]
+    assert rows("SELECT split_part(refusal, ':', 1), refused_answer FROM agent_calls") == [
+        ("moderated", "抱歉，这条内容暂时无法显示。")
+    ]
+
+
 def test_calls_name_the_version_that_was_asked(agent: SimulatedAgent) -> None:
     first, second = add_version(1), add_version(2)
     welcomed(30)
