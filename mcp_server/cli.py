@@ -6,10 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from core.errors import AnmeiError
-from core.settings import get_settings
-from services import mcp_groups, mcp_seed
-
 app = typer.Typer(help="The MCP server: connect clients to it.")
 
 
@@ -23,6 +19,8 @@ class Client(StrEnum):
 @app.command("seed")
 def seed() -> None:
     """Create the first groups, tools and the example catalogue, where they are missing."""
+    from services import mcp_seed
+
     mcp_seed.ensure_seed()
 
 
@@ -34,6 +32,9 @@ def client_config(
     url: Annotated[str | None, typer.Option(help="How clients reach the server; default: what runs here.")] = None,
 ) -> None:
     """Print a ready configuration for a client. Showing the key is written down in the audit log."""
+    from core.errors import AnmeiError
+    from services import mcp_groups
+
     try:
         key = (
             mcp_groups.reveal_key(group, "anmei mcp client-config").get_secret_value()
@@ -86,6 +87,8 @@ def configuration(client: Client, url: str, group: str, key: str) -> str:
 
 
 def _url() -> str:
+    from core.settings import get_settings
+
     settings = get_settings()
     return str(settings.running().get("mcp_url") or f"http://{settings.bind}:{settings.mcp_port}/mcp")
 

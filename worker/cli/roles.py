@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mcp_server import cli as mcp_cli
+
 
 class Transport(StrEnum):
     STREAMABLE_HTTP = "streamable-http"
@@ -28,14 +30,16 @@ def api(
 
 
 def mcp(
+    context: typer.Context,
     transport: Annotated[Transport, typer.Option(help="stdio serves one client, on this process's own pipes.")] = (
         Transport.STREAMABLE_HTTP
     ),
 ) -> None:
-    """Serve MCP, on ANMEI_BIND:ANMEI_MCP_PORT or on stdio."""
+    """Serve MCP, on ANMEI_BIND:ANMEI_MCP_PORT or on stdio; or one of the commands below."""
     from worker.roles import serve_mcp
 
-    serve_mcp(transport.value)
+    if context.invoked_subcommand is None:
+        serve_mcp(transport.value)
 
 
 def worker(
@@ -74,10 +78,12 @@ def migrate() -> None:
     typer.echo("the schema is up to date")
 
 
-COMMANDS = (api, mcp, worker, beat, flower, migrate)
-NAMES = frozenset(command.__name__ for command in COMMANDS)
+COMMANDS = (api, worker, beat, flower, migrate)
+NAMES = frozenset(command.__name__ for command in (*COMMANDS, mcp))
 
 
 def add_to(app: typer.Typer) -> None:
     for command in COMMANDS:
         app.command()(command)
+    mcp_cli.app.callback(invoke_without_command=True)(mcp)
+    app.add_typer(mcp_cli.app, name="mcp")
