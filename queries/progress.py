@@ -12,6 +12,7 @@ from models import (
     CallLog,
     Conversation,
     DeadLetter,
+    Escalation,
     Journey,
     JourneyStep,
     Message,
@@ -103,6 +104,7 @@ class Record:
     messages: list[Message]
     notifications: list[Notification]
     dead_letters: list[DeadLetter]
+    escalations: list[Escalation]
 
 
 def get_record(session: Session, journey_id: UUID) -> Record:
@@ -132,6 +134,13 @@ def get_record(session: Session, journey_id: UUID) -> Record:
         dead_letters=list(
             session.scalars(
                 select(DeadLetter).where(DeadLetter.journey_id == journey_id).order_by(DeadLetter.opened_at)
+            )
+        ),
+        escalations=list(
+            session.scalars(
+                select(Escalation)
+                .where(Escalation.journey_id == journey_id)
+                .order_by(Escalation.round, Escalation.rung)
             )
         ),
     )

@@ -17,7 +17,7 @@ from queries import consultants as consultant_queries
 from queries import conversations as queries
 from queries import events
 from queries.conversations import ConversationRow
-from services import agent_feedback, audit
+from services import agent_feedback, audit, escalations
 from services.auth import Identity
 from services.permissions import STAFF, Permission, Role
 
@@ -88,6 +88,7 @@ def claim(conversation_id: UUID, who: Identity) -> ConversationRow:
             if won:
                 subject = f"conversation:{conversation_id}"
                 audit.record(session, actor=who.actor, action="conversation.claim", subject=subject)
+                escalations.stop(session, conversation_id, reason="claimed")
         if won:
             fanout.announce()
         if won or found.claimed_by_id == consultant_id:
@@ -107,6 +108,8 @@ def release(conversation_id: UUID, who: Identity, *, reason: str = "released") -
             raise NotAllowedError(f"{found.claimed_by} has this conversation")
         if queries.release(session, conversation_id, found.claimed_by_id, reason=reason):
             _audit(session, who, "conversation.release", conversation_id, {"from": found.claimed_by, "reason": reason})
+            escalations.stop(session, conversation_id, reason="released")
+            escalations.start_again(session, conversation_id, found.journey_id)
         found = queries.get_conversation(session, conversation_id)
     fanout.announce()
     return found
@@ -126,6 +129,7 @@ def transfer(conversation_id: UUID, who: Identity, *, to_consultant_id: UUID) ->
             queries.release(session, conversation_id, found.claimed_by_id, reason="transferred")
         if not queries.claim(session, conversation_id, to_consultant_id):
             raise ConflictError("the conversation changed hands meanwhile", code="CLAIM_UNSETTLED")
+        escalations.stop(session, conversation_id, reason="transferred")
         _audit(session, who, "conversation.transfer", conversation_id, {"to": there[to_consultant_id]})
         found = queries.get_conversation(session, conversation_id)
     fanout.announce()
@@ -146,6 +150,7 @@ def say(conversation_id: UUID, who: Identity, content: dict[str, str]) -> Messag
         else:
             sender = SenderType.CONSULTANT
             _take_over(session, conversation_id, _consultant(who))
+            escalations.stop(session, conversation_id, reason="replied")
         message = queries.insert_message(
             session, conversation_id, sender_type=sender, sender_id=who.user_id, content=dict(content)
         )

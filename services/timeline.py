@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from core.database import unit_of_work
-from models import AttemptOutcome, CallStatus, JourneyStatus
+from models import AttemptOutcome, CallStatus, JourneyStatus, RungStatus
 from queries.progress import Record, get_record
 
 SHOWN_CHARACTERS = 60
@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     MESSAGE = "message"
     NOTIFICATION = "notification"
     DEAD_LETTER = "dead_letter"
+    ESCALATION = "escalation"
 
 
 class Event(NamedTuple):
@@ -55,6 +56,7 @@ def _moments(record: Record) -> Iterator[tuple[datetime, EventKind, str]]:
         shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
         yield message.created_at, EventKind.MESSAGE, f"the {message.source}'s welcome was stored: “{shown}”"
     yield from _notifications(record)
+    yield from _escalations(record)
     for letter in record.dead_letters:
         yield letter.opened_at, EventKind.DEAD_LETTER, f"{letter.step} failed for good ({letter.error_code})"
         if letter.closed_at is not None:
@@ -96,6 +98,19 @@ def _notifications(record: Record) -> Iterator[tuple[datetime, EventKind, str]]:
             yield notification.sent_at, EventKind.NOTIFICATION, f"sent to {by}"
         if notification.delivered_at is not None:
             yield notification.delivered_at, EventKind.NOTIFICATION, f"received by {by}"
+
+
+def _escalations(record: Record) -> Iterator[tuple[datetime, EventKind, str]]:
+    for rung in record.escalations:
+        if rung.ended_at is None:
+            continue
+        name = f"the ladder's rung {rung.rung + 1}, {rung.action}"
+        if rung.status == RungStatus.STOPPED:
+            yield rung.ended_at, EventKind.ESCALATION, f"{name}, was stopped: {rung.result.get('reason')}"
+        else:
+            given = ", and one was given the customer" if "assigned_to" in rung.result else ""
+            late = f" (put off {rung.paused}× to working hours)" if rung.paused else ""
+            yield rung.ended_at, EventKind.ESCALATION, f"{name}: {rung.result.get('told')} told{given}{late}"
 
 
 def _took(duration_ms: float | None) -> str:

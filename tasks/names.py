@@ -12,6 +12,7 @@ class TaskName(StrEnum):
     SWEEP = "journey.sweep"
     SEND_ALERTS = "alerts.send"
     DELIVER = "consultants.deliver"
+    ESCALATE = "consultants.escalate"
     AGENT_FEEDBACK = "agents.feedback"
     REVIEW_CANARIES = "maintenance.review_canaries"
     PRUNE_EVENTS = "maintenance.prune_events"

@@ -49,6 +49,13 @@ def publish_agent_feedback(message_ids: Collection[UUID]) -> None:
         _send(signature, "agent_feedback")
 
 
+def publish_escalations(escalation_ids: Collection[UUID]) -> None:
+    """Ask for these rungs of the escalation ladder to be done."""
+    for chunk in _chunks(escalation_ids, journey_plan.MESSAGE_MAX_JOURNEYS):
+        signature = _signature(TaskName.ESCALATE, Queue.NOTIFICATIONS, escalation_ids=[str(one) for one in chunk])
+        _send(signature, "escalate")
+
+
 def publish_maintenance(name: TaskName) -> bool:
     """Ask for one run of a maintenance task."""
     return _send(_signature(name, Queue.MAINTENANCE), name)

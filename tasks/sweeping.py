@@ -10,13 +10,20 @@ from core.logging import get_logger
 from models import StepName, StepStatus
 from queries import agent_feedback as feedback_queries
 from queries import alerts as alert_queries
+from queries import escalations as escalation_queries
 from queries import notifications as notification_queries
 from queries import steps as step_queries
 from queries.steps import Due
-from services import agent_feedback, delivery, journey_plan
+from services import agent_feedback, delivery, escalations, journey_plan
 from services.steps.failing import record_failures
 from tasks.names import TaskName
-from tasks.publish import publish_agent_feedback, publish_deliveries, publish_maintenance, publish_steps
+from tasks.publish import (
+    publish_agent_feedback,
+    publish_deliveries,
+    publish_escalations,
+    publish_maintenance,
+    publish_steps,
+)
 
 log = get_logger(__name__)
 
@@ -40,6 +47,7 @@ def sweep_once() -> dict[str, int]:
             longest=journey_plan.SWEEP_MAX_SECONDS,
         )
         ratings = feedback_queries.sweep(session, most=SWEEP_AT_ONCE, again_seconds=agent_feedback.SWEEP_AGAIN_SECONDS)
+        rungs = escalation_queries.sweep(session, most=SWEEP_AT_ONCE, again_seconds=escalations.SWEEP_AGAIN_SECONDS)
         alerts_due = alert_queries.any_due(session)
     for step, journey_ids in _by_step(_without_killers(due)).items():
         log.info(log_events.SWEEP_REPUBLISHED, step=step, count=len(journey_ids))
@@ -49,6 +57,8 @@ def sweep_once() -> dict[str, int]:
     deliveries += delivery.pass_on_silent(most=SWEEP_AT_ONCE)
     if deliveries:
         publish_deliveries(deliveries)
+    if rungs:
+        publish_escalations(rungs)
     if ratings:
         publish_agent_feedback(ratings)
     if alerts_due:
