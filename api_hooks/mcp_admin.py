@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
 from api_hooks.auth import require
-from api_hooks.fields import Cursor, Input, JsonObject, Limit, Moment, RequiredText, iso
+from api_hooks.fields import Cursor, Input, JsonObject, Limit, Moment, RequiredText, Text, iso
 from api_hooks.responses import ok
 from core.errors import InvalidInputError
 from mcp_server import testcalls
@@ -125,9 +125,9 @@ async def test_call(tool_id: UUID, call: TestCall, admin: Admin) -> dict[str, An
 @router.get("/call-logs", summary="Search the call log, newest first")
 def list_calls(
     _: Admin,
-    tool_name: str | None = None,
+    tool_name: Text | None = None,
     group_id: UUID | None = None,
-    caller_app_id: str | None = None,
+    caller_app_id: Text | None = None,
     journey_id: UUID | None = None,
     success: bool | None = None,
     from_at: Annotated[Moment | None, Query(alias="from")] = None,
