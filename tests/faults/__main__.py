@@ -1,6 +1,7 @@
 """`make faults`: every fault against every broker, as a table; exit code 1 when a guarantee did not hold."""
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--only", help="only faults whose name holds this")
     parser.add_argument("--table", type=Path, help="also write the table here")
     options = parser.parse_args()
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lines = [HEAD, "|" + " --- |" * 14]
     print("\n".join(lines), flush=True)
     failed = False

@@ -114,7 +114,8 @@ class Supervisor:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         for role in self.roles.values():
             if role.process is not None and role.process.poll() is None:
                 role.kill_all()

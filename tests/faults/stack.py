@@ -52,6 +52,15 @@ class Stack:
         self.database_url = self._postgres.url
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            # A stack that came up half-way goes down whole.
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self) -> None:
         self.start_postgres()
         embedded_postgres.create_database(self._postgres)
         self.broker.start()
@@ -64,7 +73,6 @@ class Stack:
         for port in (self.agent_port, self.push_port):
             wait_until(lambda port=port: _answers(f"http://127.0.0.1:{port}/__sim__/health"), timeout_seconds=30)
         wait_until(lambda: self.scalar("SELECT count(*) FROM worker_heartbeats") == 2, timeout_seconds=60)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
