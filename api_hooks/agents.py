@@ -12,7 +12,7 @@ from api_hooks.auth import Origin, require
 from api_hooks.fields import Input, Moment
 from api_hooks.responses import Envelope, Page
 from core.clock import utc_now
-from services import agent_check, agents_admin
+from services import agents_admin
 from services.agents_admin import AgentChange, AgentFigures, NewAgent, NewVersion, VersionChange
 from services.auth import Identity
 from services.permissions import Permission
@@ -75,10 +75,11 @@ class FindingOut(_FromRow):
     duration_ms: int | None
 
 
-class CheckOut(BaseModel):
+class CheckOut(_FromRow):
     """Findings in the order they were made; the first that is not ok ends them, and `error_code` repeats its code."""
 
     ok: bool
+    latency_ms: int
     findings: list[FindingOut]
     name: str | None
     mode: str | None
@@ -159,18 +160,8 @@ def delete_agent(agent_id: UUID, who: Manager, origin: Origin) -> Envelope[None]
 def check_agent(agent_id: UUID, who: Manager, origin: Origin, body: CheckIn | None = None) -> Envelope[CheckOut]:
     """Prove address, key, mode and answer, for no customer; `ok` false says why not. The message is a paid run."""
     version_id = body.version_id if body else None
-    found = agent_check.check(agent_id, version_id, actor=who.actor, origin=origin)
-    failed = found.failed
-    data = CheckOut(
-        ok=failed is None,
-        findings=[FindingOut.model_validate(one) for one in found.findings],
-        name=found.name,
-        mode=found.mode,
-        answer=found.answer,
-        error_code=failed.code if failed else None,
-        error=failed.detail if failed else None,
-    )
-    return Envelope(data=data)
+    found = agents_admin.check(agent_id, version_id, actor=who.actor, origin=origin)
+    return Envelope(data=CheckOut.model_validate(found))
 
 
 @router.get("/{agent_id}/versions", summary="List an agent's versions, newest first")

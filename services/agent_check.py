@@ -53,22 +53,38 @@ class Check:
     def failed(self) -> Finding | None:
         return next((one for one in self.findings if not one.ok), None)
 
+    @property
+    def ok(self) -> bool:
+        return self.failed is None
 
-def check(agent_id: UUID, version_id: UUID | None = None, *, actor: str, origin: str | None = None) -> Check:
+    @property
+    def latency_ms(self) -> int:
+        """Milliseconds the provider took, over all that was asked."""
+        return sum(one.duration_ms or 0 for one in self.findings)
+
+    @property
+    def error_code(self) -> str | None:
+        return self.failed.code if self.failed else None
+
+    @property
+    def error(self) -> str | None:
+        return self.failed.detail if self.failed else None
+
+
+def check(agent_id: UUID, version_id: UUID | None = None, *, actor: str = "system", origin: str | None = None) -> Check:
     """Ask the provider who it is, compare the mode, and have one welcome written for nobody; a paid run.
 
     Stops at the first part that fails. Raises NotFoundError.
     """
     version = _known(agent_id, version_id)
     done = _check(version)
-    failed = done.failed
     with unit_of_work() as session:
         audit.record(
             session,
             actor=actor,
             action="agent.check",
             subject=f"agent:{agent_id}",
-            after={"version_id": str(version_id) if version_id else None, "failed": failed.code if failed else None},
+            after={"version_id": str(version_id) if version_id else None, "failed": done.error_code},
             origin=origin,
         )
     return done

@@ -19,6 +19,8 @@ from models import Agent, AgentVersion, VersionStatus
 from queries import agents as queries
 from queries import gateway as gateway_queries
 from services import agent_outcomes, agents, audit, automation, circuits
+from services.agent_check import Check as Check
+from services.agent_check import check as check
 from services.gateway.decision import Gate
 from services.gateway.statistics import VersionFigures
 
