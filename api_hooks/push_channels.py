@@ -1,4 +1,4 @@
-"""Push channels over HTTP: a consultant's own, and everybody's for administrators. Addresses go in and never come out."""
+"""Push channels and profiles over HTTP: a consultant's own, everybody's for administrators. Addresses never come out."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,10 +13,12 @@ from api_hooks.fields import Input, RequiredText
 from api_hooks.responses import Envelope
 from core.errors import NotAllowedError
 from models import PushKind
-from services import delivery, push_channels, push_keys
+from services import consultants, delivery, push_channels, push_keys
 from services.auth import Identity
+from services.consultants import Profile
 from services.permissions import Permission
 from services.push_channels import ChannelChange
+from services.working_hours import WorkingHours
 
 router = APIRouter(prefix="/consultants", tags=["consultants"])
 
@@ -107,6 +109,20 @@ class TrialOut(BaseModel):
     error: str | None
 
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+
+
+class ProfileIn(Input):
+    """What customers are matched by: ISO 639 codes, interests in the signup service's words; hours of null are the settings'."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    languages: Annotated[list[Language], Field(max_length=20, default_factory=list)]
+    skills: Annotated[list[RequiredText], Field(max_length=50, default_factory=list)]
+    working_hours: WorkingHours | None = None
+    is_supervisor: bool = False
+
+
 class PublicKeyOut(BaseModel):
     public_key: str
 
@@ -157,6 +173,28 @@ def remove_own(channel_id: UUID, me: Consultant) -> Envelope[None]:
 def try_own(channel_id: UUID, me: Consultant) -> Envelope[TrialOut]:
     """Answer whether the channel took a push, and why not."""
     return Envelope(data=TrialOut.model_validate(push_channels.try_out(me.consultant_id, channel_id)))
+
+
+@router.get("/me/profile", summary="What one is matched by")
+def get_own_profile(me: Consultant) -> Envelope[ProfileIn]:
+    """Answer one's own languages, skills and hours."""
+    return Envelope(data=ProfileIn.model_validate(consultants.profile(me.consultant_id)))
+
+
+@router.get("/{consultant_id}/profile", summary="What a consultant is matched by")
+def get_profile(consultant_id: UUID, _: Manager) -> Envelope[ProfileIn]:
+    """Answer languages, skills, hours, and whether they supervise."""
+    return Envelope(data=ProfileIn.model_validate(consultants.profile(consultant_id)))
+
+
+@router.put("/{consultant_id}/profile", summary="Change what a consultant is matched by")
+def change_profile(consultant_id: UUID, body: ProfileIn, who: Manager) -> Envelope[ProfileIn]:
+    """Replace the profile; it holds at once."""
+    wanted = Profile(body.languages, body.skills, body.working_hours, body.is_supervisor)
+    return Envelope(
+        data=ProfileIn.model_validate(consultants.change_profile(consultant_id, wanted, actor=who.actor)),
+        message="changed",
+    )
 
 
 @router.get("/{consultant_id}/channels", summary="A consultant's push channels")

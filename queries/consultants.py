@@ -1,13 +1,15 @@
 """Consultants: who is there, by which sockets, and what they received."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
+from sqlalchemy.sql import bindparam
 
 # Conditions for set statements over `consultants c`. A socket whose process died expires by itself.
 CONNECTED = "EXISTS (SELECT FROM consultant_connections k WHERE k.consultant_id = c.id AND k.expires_at > now())"
@@ -57,6 +59,21 @@ FROM consultants WHERE enabled ORDER BY id
 def list_working_hours(session: Session) -> list[tuple[UUID, dict[str, Any] | None]]:
     """Return every enabled consultant with their own hours, None where they have none."""
     return [(row.id, row.hours) for row in session.execute(_HOURS)]
+
+
+_CHANGE_PROFILE = text("""
+UPDATE consultants SET languages = :languages, skills = :skills, working_hours = :working_hours, is_supervisor = :is_supervisor
+WHERE id = :id
+""").bindparams(
+    bindparam("languages", type_=JSONB),
+    bindparam("skills", type_=JSONB),
+    bindparam("working_hours", type_=JSONB(none_as_null=True)),
+)
+
+
+def change_profile(session: Session, consultant_id: UUID, values: Mapping[str, Any]) -> None:
+    """Replace what a consultant is matched by."""
+    session.execute(_CHANGE_PROFILE, {"id": consultant_id, **values})
 
 
 _REFRESH = text("""

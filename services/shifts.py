@@ -38,6 +38,11 @@ def on_shift(at: datetime) -> list[UUID]:
     ]
 
 
+def reload() -> None:
+    """Load the hours anew in this process; the others hear of a change by themselves."""
+    _schedules.reload()
+
+
 def _load(session: Session) -> tuple[Schedule, ...]:
     return tuple(Schedule(one_id, _hours(one_id, stored)) for one_id, stored in queries.list_working_hours(session))
 

@@ -98,3 +98,23 @@ def test_nobody_reaches_a_colleagues_channel_but_administrators_do(
     assert client.get(theirs, headers=colleague.headers).status_code == 403
     assert client.delete(f"{theirs}/{channel['id']}", headers=admin.headers).status_code == 200
     assert client.get(f"/api/v1/consultants/{new_id()}/channels", headers=admin.headers).status_code == 404
+
+
+def test_an_administrator_says_what_a_consultant_is_matched_by(
+    client: TestClient, consultant: Person, admin: Person
+) -> None:
+    everybody = client.get("/api/v1/consultants", headers=admin.headers).json()["data"]
+    path = f"/api/v1/consultants/{everybody[0]['consultant_id']}/profile"
+    own = "/api/v1/consultants/me/profile"
+    nothing = {"languages": [], "skills": [], "working_hours": None, "is_supervisor": False}
+    assert client.get(own, headers=consultant.headers).json()["data"] == nothing
+    wanted = {"languages": ["zh", "en"], "skills": ["skin"], "is_supervisor": True}
+    hours = {"timezone": "Asia/Shanghai", "weekly": {"sat": ["10:00-16:00"]}, "holidays": "CN", "days_off": []}
+    changed = client.put(path, headers=admin.headers, json=wanted | {"working_hours": hours})
+    assert changed.json()["data"] == wanted | {"working_hours": hours}
+    assert client.get(own, headers=consultant.headers).json()["data"] == wanted | {"working_hours": hours}
+    assert client.put(path, headers=consultant.headers, json=wanted).status_code == 403
+    wrong = client.put(path, headers=admin.headers, json={"working_hours": {"timezone": "Mars/Olympus"}})
+    assert wrong.status_code == 422
+    assert client.put(path, headers=admin.headers, json={"languages": ["Chinese"]}).status_code == 422
+    assert client.put(path, headers=admin.headers, json={}).json()["data"] == nothing
