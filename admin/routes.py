@@ -3,11 +3,37 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from admin.pages import dashboard, dead_letters, entry, journeys, settings
+from admin.pages import (
+    agents,
+    audit,
+    consultants,
+    dashboard,
+    dead_letters,
+    entry,
+    journeys,
+    mcp,
+    settings,
+    templates,
+    users,
+    webhook,
+)
 from admin.web import pages
 from core.errors import NotFoundError
 
-PARTS = (entry, dashboard, journeys, dead_letters, settings)
+PARTS = (
+    entry,
+    dashboard,
+    journeys,
+    dead_letters,
+    settings,
+    templates,
+    agents,
+    mcp,
+    consultants,
+    webhook,
+    users,
+    audit,
+)
 
 router = APIRouter()
 for _part in PARTS:

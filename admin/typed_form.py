@@ -79,7 +79,7 @@ def place_errors(root: Field, error: ValidationError, language: Language) -> lis
     messages = []
     for one in error.errors(include_url=False, include_input=False):
         loc = [str(part) for part in one["loc"]]
-        text = _message(one["type"], one["msg"], one.get("ctx") or {}, language)
+        text = message(one, language)
         place = next((cut for cut in range(len(loc), 0, -1) if ".".join(loc[:cut]) in named), 0)
         target = named.get(".".join(loc[:place]))
         inner = ".".join(loc[place:])
@@ -90,10 +90,10 @@ def place_errors(root: Field, error: ValidationError, language: Language) -> lis
     return messages
 
 
-def _message(kind: str, text: str, context: Mapping[str, Any], language: Language) -> str:
-    if kind in MESSAGES:
-        return language.gettext(MESSAGES[kind]) % context
-    return text.removeprefix("Value error, ")
+def message(error: Mapping[str, Any], language: Language) -> str:
+    """Return what is wrong in the reader's language, as far as it is known in it."""
+    known = MESSAGES.get(error["type"])
+    return language.gettext(known) % (error.get("ctx") or {}) if known else error["msg"].removeprefix("Value error, ")
 
 
 def _fields(model: type[BaseModel], values: Mapping[str, Any], prefix: str, language: Language) -> list[Field]:

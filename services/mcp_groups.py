@@ -51,6 +51,12 @@ def list_groups() -> list[ToolGroup]:
         return queries.list_groups(session)
 
 
+def get(group_id: UUID) -> ToolGroup:
+    """Return the group; raise NotFoundError."""
+    with unit_of_work() as session:
+        return queries.get_group(session, group_id)
+
+
 def create(new: NewGroup, *, actor: str) -> tuple[ToolGroup, SecretStr]:
     """Create the group and its key; raise ConflictError when the name is taken."""
     key = new_key()

@@ -121,6 +121,12 @@ def change_staff_user(user_id: UUID, change: StaffChange, *, actor: str, origin:
     return user
 
 
+def get(user_id: UUID) -> User:
+    """Return the user; raise NotFoundError."""
+    with unit_of_work() as session:
+        return queries.get_user(session, user_id)
+
+
 def list_users(*, role: str | None, search: str | None, before: UUID | None, limit: int) -> Sequence[User]:
     """Return users, newest first."""
     with unit_of_work() as session:

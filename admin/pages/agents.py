@@ -1,0 +1,180 @@
+"""Agents: whom is asked for welcomes, in which versions and shares, how they did, and whether they answer."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends
+from fastapi.responses import Response
+from pydantic import ValidationError
+
+from admin.forms import Form
+from admin.typed_form import message
+from admin.web import Visit, pages, redirect, signed_in
+from core.clock import utc_now
+from core.errors import NotFoundError
+from models import Agent
+from services import agent_check, agents_admin
+from services.agent_check import Check
+from services.agents_admin import AgentChange, NewAgent, NewVersion, VersionChange
+from services.permissions import Permission
+
+router = pages("/agents")
+
+Manager = Annotated[Visit, Depends(signed_in(Permission.MANAGE_AGENTS))]
+STATISTICS_DAYS = 7
+PROVIDERS = ("dify", "openai_compatible")
+MODES = ("agent", "new-agent", "chat", "chatflow", "workflow", "completion")
+STATUSES = ("active", "canary", "retired")
+
+
+@router.get("")
+def listed(visit: Manager) -> Response:
+    return _list(visit)
+
+
+@router.post("")
+def create(visit: Manager) -> Response:
+    try:
+        new = NewAgent.model_validate(_agent_values(visit.form))
+    except ValidationError as error:
+        return _list(visit, status=422, problem=_problems(error, visit))
+    agent = agents_admin.create(new, actor=visit.actor, origin=visit.origin)
+    return redirect(f"/admin/agents/{agent.id}", done="agent-created")
+
+
+@router.get("/{agent_id}")
+def show(agent_id: UUID, visit: Manager) -> Response:
+    return _page(visit, agent_id)
+
+
+@router.post("/{agent_id}")
+def change(agent_id: UUID, visit: Manager) -> Response:
+    return _changing(
+        visit,
+        agent_id,
+        lambda: agents_admin.change(
+            agent_id,
+            AgentChange.model_validate(_agent_values(visit.form)),
+            actor=visit.actor,
+            origin=visit.origin,
+        ),
+        done="agent-changed",
+    )
+
+
+@router.post("/{agent_id}/check")
+def check(agent_id: UUID, visit: Manager) -> Response:
+    """Ask the provider who it is, and have one welcome written for nobody: a paid run."""
+    return _page(visit, agent_id, checked=agent_check.check(agent_id, actor=visit.actor, origin=visit.origin))
+
+
+@router.post("/{agent_id}/delete")
+def delete(agent_id: UUID, visit: Manager) -> Response:
+    """Delete the agent, once the form names it."""
+    agent = _find(agent_id)
+    if visit.form.line("name") != agent.name:
+        return _page(visit, agent_id, status=422, problem=visit.gettext("Type the agent's name to delete it."))
+    agents_admin.delete(agent_id, actor=visit.actor, origin=visit.origin)
+    return redirect("/admin/agents", done="agent-deleted")
+
+
+@router.post("/{agent_id}/versions")
+def create_version(agent_id: UUID, visit: Manager) -> Response:
+    form = visit.form
+    given = {name: form.text(name).strip() for name in ("app_id", "api_key", "mode", "timeout_ms", "instruction")}
+    values = {name: value for name, value in given.items() if value} | _version_values(form)
+    return _changing(
+        visit,
+        agent_id,
+        lambda: agents_admin.create_version(
+            agent_id, NewVersion.model_validate(values), actor=visit.actor, origin=visit.origin
+        ),
+        done="version-created",
+    )
+
+
+@router.post("/{agent_id}/versions/{version_id}")
+def change_version(agent_id: UUID, version_id: UUID, visit: Manager) -> Response:
+    return _changing(
+        visit,
+        agent_id,
+        lambda: agents_admin.change_version(
+            agent_id,
+            version_id,
+            VersionChange.model_validate(_version_values(visit.form)),
+            actor=visit.actor,
+            origin=visit.origin,
+        ),
+        done="version-changed",
+    )
+
+
+def _changing(visit: Visit, agent_id: UUID, deed: Callable[[], object], *, done: str) -> Response:
+    try:
+        deed()
+    except ValidationError as error:
+        return _page(visit, agent_id, status=422, problem=_problems(error, visit))
+    return redirect(f"/admin/agents/{agent_id}", done=done)
+
+
+def _list(visit: Visit, *, status: int = 200, problem: str | None = None) -> Response:
+    return visit.page(
+        "agents.html",
+        status=status,
+        agents=agents_admin.listed(),
+        statistics=agents_admin.statistics(since=utc_now() - timedelta(days=STATISTICS_DAYS)),
+        days=STATISTICS_DAYS,
+        problem=problem,
+        form=visit.form,
+        providers=[(one, one) for one in PROVIDERS],
+        modes=[(one, one) for one in MODES],
+    )
+
+
+def _page(
+    visit: Visit, agent_id: UUID, *, status: int = 200, problem: str | None = None, checked: Check | None = None
+) -> Response:
+    agent = _find(agent_id)
+    figures = agents_admin.statistics(since=utc_now() - timedelta(days=STATISTICS_DAYS))
+    own: list[Any] = [one for one in figures if one.agent_id == agent_id]
+    return visit.page(
+        "agent.html",
+        status=status,
+        agent=agent,
+        versions=agents_admin.versions(agent_id),
+        figures={one.version_id: one for one in own},
+        days=STATISTICS_DAYS,
+        problem=problem,
+        checked=checked,
+        providers=[(one, one) for one in PROVIDERS],
+        modes=[(one, one) for one in MODES],
+        statuses=STATUSES,
+    )
+
+
+def _find(agent_id: UUID) -> Agent:
+    found = next((one for one in agents_admin.listed() if one.id == agent_id), None)
+    if found is None:
+        raise NotFoundError("no such agent", code="NOT_FOUND")
+    return found
+
+
+def _agent_values(form: Form) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        name: form.line(name) for name in ("name", "provider", "base_url", "mode", "timeout_ms", "position")
+    }
+    values |= {"enabled": form.flag("enabled"), "app_id": form.line("app_id") or None}
+    # An empty key keeps the present one.
+    return values | ({"api_key": form.line("api_key")} if form.line("api_key") else {})
+
+
+def _version_values(form: Form) -> dict[str, Any]:
+    return {name: form.line(name) for name in ("label", "status", "weight", "canary_percent")}
+
+
+def _problems(error: ValidationError, visit: Visit) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {message(one, visit.language)}" for one in error.errors(include_url=False)
+    )
