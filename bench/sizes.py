@@ -59,7 +59,7 @@ QUICK = Sizes(
     peer_burst=200,
     bare=400,
     sets=4000,
-    open_loops=(OpenLoop(100, 3, 0), OpenLoop(100, 3, 1000)),
-    peer_open_loops=(OpenLoop(50, 3, 0),),
-    bare_open_loops=(OpenLoop(300, 3, 0),),
+    open_loops=(OpenLoop(100, 3, 0), OpenLoop(100, 2, 1000)),
+    peer_open_loops=(OpenLoop(50, 2, 0),),
+    bare_open_loops=(OpenLoop(300, 2, 0),),
 )
