@@ -9,7 +9,7 @@ from clients import agents as agent_client
 from clients import fanout
 from clients.agents import AgentAnswer, AgentCode, AgentRequest
 from core.database import unit_of_work
-from core.errors import AgentPermanentError, AnmeiError
+from core.errors import AgentPermanentError, AgentTransientError, AnmeiError
 from core.faults import fault_point
 from core.ids import new_id
 from queries import agents as agent_queries
@@ -76,6 +76,12 @@ class Asking:
         for call in calls:
             self.calls[self._start(call)] = call
         return set(journey_ids) - chosen.keys()
+
+    def why_nobody(self) -> AnmeiError:
+        """Return why a journey found nobody to ask: nobody there for good, or nobody free or sound at this moment."""
+        if not self._situation.directory.known:
+            return AgentPermanentError("no agent is enabled", code="NO_AGENT")
+        return AgentTransientError("every agent is cut off or has all the calls it may have", code="NO_AGENT_FREE")
 
     def hear(self, done: Collection[Future[AgentAnswer]]) -> list[Heard]:
         """Take finished calls off the open ones and return what they came to; accounts for their circuits."""

@@ -14,7 +14,7 @@ from clients import fanout
 from clients.agents import AgentAnswer
 from core import log_events
 from core.database import unit_of_work
-from core.errors import AgentPermanentError, AnmeiError, DatabaseUnavailableError
+from core.errors import AnmeiError, DatabaseUnavailableError
 from core.faults import fault_point
 from core.ids import new_id
 from core.logging import get_logger
@@ -103,8 +103,7 @@ class _Writing:
         """Call the next candidate of each journey; where none is left, its last error stands."""
         exhausted = self._asking.ask_next(errors)
         if exhausted:
-            none_enabled = AgentPermanentError("no agent is enabled, or all of them are cut off", code="NO_AGENT")
-            self._give_up({one: errors[one] or none_enabled for one in exhausted})
+            self._give_up({one: errors[one] or self._asking.why_nobody() for one in exhausted})
 
     def _settle(self, done: Collection[Future[AgentAnswer]]) -> None:
         """Finish what was answered, go on to the next candidate where it was not."""

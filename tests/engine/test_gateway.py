@@ -8,11 +8,11 @@ from pydantic import SecretStr
 from core.crypto import encrypt
 from core.database import unit_of_work
 from core.ids import new_id
-from models import AgentVersion, VersionStatus
+from models import AgentVersion, StepName, VersionStatus
 from services import agent_outcomes, automation
 from services.steps.conversation import create_conversation
 from services.steps.welcome import generate_welcome
-from tests.engine.conftest import KEY, SimulatedAgent, accept, execute, messages, rows
+from tests.engine.conftest import KEY, SimulatedAgent, accept, execute, messages, rows, step
 
 
 def welcomed(count: int = 1, **fields: object) -> list[UUID]:
@@ -76,6 +76,26 @@ def test_an_agent_that_keeps_failing_is_no_longer_asked(agent: SimulatedAgent) -
     (journey,) = welcomed(1)
     assert rows("SELECT count(*) FROM agent_calls") == before
     assert messages(journey) == ["template"]
+    # It may be sound again when the retry is due.
+    assert step(journey, StepName.GENERATE_WELCOME) == ("waiting", 1, 1, "NO_AGENT_FREE")
+
+
+def test_an_agent_with_all_the_calls_it_may_have_is_asked_later(agent: SimulatedAgent) -> None:
+    automation.change({"gateway": {"max_concurrent_calls": 1}}, actor="test")
+    ((agent_id,),) = rows("SELECT id FROM agents")
+    (other,) = accept()
+    execute(
+        "INSERT INTO agent_calls (id, journey_id, attempt, agent_id) VALUES (:i, :j, 1, :a)",
+        i=new_id(),
+        j=other,
+        a=agent_id,
+    )
+    (journey,) = welcomed(1)
+    assert (messages(journey), step(journey, StepName.GENERATE_WELCOME)[3]) == (["template"], "NO_AGENT_FREE")
+    execute("UPDATE agent_calls SET status = 'failed'")
+    execute("UPDATE journey_steps SET due_at = now() WHERE status = 'waiting'")
+    generate_welcome([journey], on_ready=lambda _: None)
+    assert messages(journey) == ["template", "agent"]
 
 
 def test_a_half_open_circuit_lets_a_probe_through_and_closes_again(agent: SimulatedAgent) -> None:
