@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("-n", type=int, help="customers: each fault's (100), in all (1000), or agents at once (200)")
     parser.add_argument("--per-second", type=float, default=15)
     parser.add_argument("--only", default="", help="only faults whose name holds this")
+    parser.add_argument("--agent-seconds", type=float, default=5, help="how long an agent takes (slow)")
     parser.add_argument("--threads", type=int, default=64, help="threads of the agents worker (slow)")
     parser.add_argument("--write", action="store_true", help=f"also write {TABLE.name}")
     options = parser.parse_args()
@@ -69,7 +70,7 @@ def _canary(options: argparse.Namespace) -> list[str]:
 
 
 def _slow(options: argparse.Namespace) -> list[str]:
-    result = slow.run(at_once=options.n or 200, threads=options.threads)
+    result = slow.run(at_once=options.n or 200, threads=options.threads, agent_seconds=options.agent_seconds)
     print(result.report(), flush=True)
     return result.problems()
 
