@@ -230,6 +230,6 @@ SELECT count(*) FROM gone
 """)
 
 
-def delete_old(session: Session, *, days: int = KEPT_DAYS, most: int = 5000) -> int:
+def delete_old(session: Session, *, days: int = KEPT_DAYS, most: int = 50_000) -> int:
     """Delete events older than that; return how many. At most `most` at once, so that nobody waits."""
     return int(session.execute(_PRUNE, {"days": days, "most": most}).scalar_one())

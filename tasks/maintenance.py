@@ -2,7 +2,7 @@
 
 from core.database import unit_of_work
 from core.errors import AnmeiError
-from queries import connections, events
+from queries import auth, connections, events
 from services import agent_outcomes, automation
 from tasks.names import TaskName
 from worker.app import app
@@ -23,6 +23,6 @@ def review_canaries() -> list[str]:
 
 @app.task(name=TaskName.PRUNE_EVENTS)
 def prune_events() -> int:
-    """Delete events that no socket resumes from any more."""
+    """Delete events that no socket resumes from any more, and sessions that ended long ago."""
     with unit_of_work() as session:
-        return events.delete_old(session)
+        return events.delete_old(session) + auth.delete_old(session)
