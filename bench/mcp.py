@@ -78,7 +78,7 @@ def request(port: int, key: str, method: str, params: dict[str, Any]) -> bytes:
 async def one_client(port: int, message: bytes, until: float, most: int, needle: bytes) -> list[float]:
     """Send the message again and again over one connection; return each answer's latency in seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    latencies = []
+    latencies: list[float] = []
     try:
         while time.perf_counter() < until and len(latencies) < most:
             started = time.perf_counter()
