@@ -35,6 +35,9 @@ from services.permissions import Permission
 
 HOME = "/admin"
 LOGIN = "/admin/login"
+INBOX = "/inbox"
+# Of cookies: the pages lie in two places.
+COOKIE_PATH = "/"
 SESSION_COOKIE = "anmei_session"
 # Held by browsers that are not signed in, so that the sign-in form has a token too.
 VISITOR_COOKIE = "anmei_visitor"
@@ -67,6 +70,8 @@ class NavItem:
 
 
 NAVIGATION = (
+    # First, as it is where consultants go when they have signed in.
+    NavItem(INBOX, i18n.N_("Inbox"), Permission.CLAIM_CUSTOMERS),
     NavItem("/admin/dashboard", i18n.N_("Dashboard"), Permission.WATCH_FIGURES),
     NavItem("/admin/journeys", i18n.N_("Journeys"), Permission.WATCH_JOURNEYS),
     NavItem("/admin/dead-letters", i18n.N_("Dead letters"), Permission.WATCH_JOURNEYS),
@@ -211,7 +216,8 @@ def own_path(value: str | None) -> str:
     """Return a path of these pages to go on to; anything else leads home."""
     parts = urlsplit(value or "")
     plain = not parts.scheme and not parts.netloc and "\\" not in (value or "") and (value or "").isprintable()
-    return value if value and plain and (parts.path == HOME or parts.path.startswith(HOME + "/")) else HOME
+    ours = any(parts.path == place or parts.path.startswith(place + "/") for place in (HOME, INBOX))
+    return value if value and plain and ours else HOME
 
 
 def token_for(cookie: str) -> str:
@@ -222,7 +228,13 @@ def token_for(cookie: str) -> str:
 
 def set_cookie(request: Request, response: Response, name: str, value: str, *, max_age: int | None = None) -> None:
     response.set_cookie(
-        name, value, max_age=max_age, path=HOME, httponly=True, samesite="lax", secure=request.url.scheme == "https"
+        name,
+        value,
+        max_age=max_age,
+        path=COOKIE_PATH,
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
     )
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import APIRouter, FastAPI
 
+from admin.inbox import router as inbox_pages
 from admin.routes import router as admin_pages
 from api_hooks import (
     agents,
@@ -19,8 +20,8 @@ from api_hooks import (
     health,
     journeys,
     mcp_admin,
-    settings,
     push_channels,
+    settings,
     sockets,
     users,
     webhook,
@@ -46,8 +47,8 @@ PARTS = (
     dead_letters,
     conversations,
     consultants,
-    agents,
     push_channels,
+    agents,
     mcp_admin,
     dashboard,
     settings,
@@ -80,6 +81,7 @@ def create_app() -> FastAPI:
     app.include_router(sockets.router)
     app.include_router(_v1())
     app.include_router(admin_pages)
+    app.include_router(inbox_pages)
     app.state.mcp = McpServer()
     # Answer 404 until the setting mount_on_api is on.
     app.router.routes.extend(door_routes(app.state.mcp, mounted=True))

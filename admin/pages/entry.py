@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from admin import drawing, i18n
 from admin.web import (
-    HOME,
+    COOKIE_PATH,
     LANGUAGE_COOKIE,
     LOGIN,
     NAVIGATION,
@@ -69,7 +69,7 @@ def login(visit: Guest) -> Response:
 def logout(visit: Member) -> Response:
     auth.logout(visit.who, origin=visit.origin)
     response = redirect(LOGIN, done="signed-out")
-    response.delete_cookie(SESSION_COOKIE, path=HOME)
+    response.delete_cookie(SESSION_COOKIE, path=COOKIE_PATH)
     return response
 
 
