@@ -100,11 +100,15 @@ def customer(operator: Person) -> Person:
 def apis(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ApiProcess]]:
     """Two API processes of the same installation."""
     folder = tmp_path_factory.mktemp("api")
-    started = [ApiProcess(folder / f"api-{number}.log") for number in (1, 2)]
-    yield started
-    for one in started:
-        if one.process.poll() is None:
-            one.stop()
+    started: list[ApiProcess] = []
+    try:
+        for number in (1, 2):
+            started.append(ApiProcess(folder / f"api-{number}.log"))
+        yield started
+    finally:
+        for one in started:
+            if one.process.poll() is None:
+                one.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -22,7 +23,19 @@ class ApiProcess:
         command = [sys.executable, "-m", "uvicorn", "--factory", "api_hooks.app:create_app", "--loop", "uvloop"]
         command += ["--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT)
-        wait_until(self._answers, timeout_seconds=30)
+        try:
+            wait_until(self._answers, timeout_seconds=60)
+        except BaseException:
+            # Nobody else knows of it yet, so nobody else would end it.
+            self.kill()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
 
     @property
     def url(self) -> str:

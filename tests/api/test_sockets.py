@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -223,9 +224,16 @@ async def test_a_socket_that_broke_off_counts_a_moment_longer_and_a_closed_one_d
 
 
 async def test_a_killed_processs_consultants_expire_and_a_stopped_ones_leave_at_once(
-    tmp_path: Any, consultant: Person
+    tmp_path: Path, consultant: Person
 ) -> None:
-    killed, stopped = ApiProcess(tmp_path / "killed.log"), ApiProcess(tmp_path / "stopped.log")
+    with ApiProcess(tmp_path / "killed.log") as killed, ApiProcess(tmp_path / "stopped.log") as stopped:
+        await _killed_and_stopped(killed, stopped, consultant)
+    with unit_of_work() as session:
+        left = session.scalars(select(ConsultantConnection)).one()
+        assert 20 < (left.expires_at - left.connected_at).total_seconds() <= 31
+
+
+async def _killed_and_stopped(killed: ApiProcess, stopped: ApiProcess, consultant: Person) -> None:
     async with Device(killed, consultant).connected(), Device(stopped, consultant).connected() as socket:
         with unit_of_work() as session:
             assert session.scalar(select(func.count()).select_from(ConsultantConnection)) == 2
@@ -233,9 +241,6 @@ async def test_a_killed_processs_consultants_expire_and_a_stopped_ones_leave_at_
         assert await asyncio.to_thread(stopped.stop) == -15
         assert await close_code(socket) == 1012
         killed.kill()
-    with unit_of_work() as session:
-        left = session.scalars(select(ConsultantConnection)).one()
-        assert 20 < (left.expires_at - left.connected_at).total_seconds() <= 31
 
 
 async def test_logout_closes_the_sessions_sockets_in_every_process(apis: list[ApiProcess], consultant: Person) -> None:
