@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -50,7 +51,8 @@ class Browser:
         self.errors: list[str] = []
         self._number = 0
         self._events: list[dict[str, Any]] = []
-        self._socket = self._open()
+        self._opened = ExitStack()
+        self._socket = self._opened.enter_context(self._connect())
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.send(f"{domain}.enable")
 
@@ -60,7 +62,7 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self._opened.close()
         self._process.terminate()
         self._process.wait(10)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -136,7 +138,7 @@ class Browser:
             self.errors.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
         self._events.append(message)
 
-    def _open(self) -> ClientConnection:
+    def _connect(self) -> ClientConnection:
         port_file = Path(self._folder) / "DevToolsActivePort"
         lines = wait_until(lambda: port_file.exists() and port_file.read_text().splitlines(), timeout_seconds=20)
         port = lines[0]  # type: ignore[index] # an empty file is not taken
