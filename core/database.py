@@ -2,13 +2,17 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+import psycopg
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from core.errors import DatabaseUnavailableError
 from core.settings import get_settings
@@ -85,16 +89,40 @@ def unit_of_work() -> Iterator[Session]:
         session.close()
 
 
+# A connection that was in use this recently is taken to be alive: asking it would cost as much as the statement it is for.
+FRESH_SECONDS = 1.0
+
+
 def _create_engine() -> Engine:
-    return create_engine(
+    made = create_engine(
         sqlalchemy_url(get_settings().require_database_url()),
         pool_size=_pool_size,
         max_overflow=4,
         pool_timeout=5,
-        # A server restart kills pooled connections; the ping replaces them instead of failing the first statement.
-        pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "options": f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
         },
     )
+    event.listen(made, "checkin", _note_use)
+    event.listen(made, "checkout", _ping_if_stale)
+    return made
+
+
+def _note_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _ping_if_stale(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+    """Replace a connection that a server's restart has cut off, instead of failing the first statement on it."""
+    used_at = record.info.get("used_at")
+    if used_at is None or time.monotonic() - used_at < FRESH_SECONDS:
+        return
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+        connection.rollback()
+    except psycopg.Error as error:
+        # The pool closes it and tries another.
+        raise DisconnectionError("the pooled connection is gone") from error

@@ -79,13 +79,16 @@ class Situation:
         ]
 
 
-def situation(settings: GatewaySettings) -> Situation:
-    """Look at circuits and open calls now: one transaction for all journeys of a message."""
-    directory = _snapshot.current()
-    with unit_of_work() as session:
-        running = gateway_queries.count_running(session, within_seconds=RUNNING_WITHIN_SECONDS)
+def directory() -> Directory:
+    """Return all enabled agents as this process knows them now."""
+    return _snapshot.current()
+
+
+def situation(session: Session, known: Directory, settings: GatewaySettings) -> Situation:
+    """Look at circuits and open calls now, once for all journeys of a message."""
+    running = gateway_queries.count_running(session, within_seconds=RUNNING_WITHIN_SECONDS)
     busy = frozenset(key for key, calls in running.items() if calls >= settings.max_concurrent_calls)
-    return Situation(directory, circuits.gates(settings.breaker), busy)
+    return Situation(known, circuits.read_gates(session, settings.breaker), busy)
 
 
 def find_known(agent_id: UUID, version_id: UUID | None) -> KnownVersion | None:

@@ -16,8 +16,8 @@ from queries import agents as agent_queries
 from queries.agents import CallBegun, CallEnded
 from queries.events import customer_audience
 from queries.steps import Claim
-from services import agents, circuits
-from services.agents import Choice, KnownVersion
+from services import circuits
+from services.agents import Choice, KnownVersion, Situation
 from services.automation import AutomationSettings
 from services.gateway import guard, prompt
 from services.gateway.decision import Strategy
@@ -58,10 +58,10 @@ class Heard:
 class Asking:
     """The calls of one run over a set of claimed journeys. Not thread-safe; the calls themselves cost no threads."""
 
-    def __init__(self, claims: Sequence[Claim], settings: AutomationSettings) -> None:
+    def __init__(self, claims: Sequence[Claim], settings: AutomationSettings, situation: Situation) -> None:
         self._settings = settings
         self._claims = {claim.journey_id: claim for claim in claims}
-        self._situation = agents.situation(settings.gateway)
+        self._situation = situation
         strategy = Strategy(settings.welcome_strategy)
         self._left = {claim.journey_id: self._situation.order(claim.user_id, strategy) for claim in claims}
         self.calls: dict[Future[AgentAnswer], Call] = {}

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from core import log_events
 from core.database import unit_of_work
 from core.logging import get_logger
@@ -20,10 +22,17 @@ _STORED = tuple(field.name for field in fields(Circuit) if field.name != "state"
 
 
 def gates(settings: BreakerSettings) -> dict[UUID, Gate]:
-    """Return what each noted version's circuit says to the next call; a version that is missing is closed."""
+    """Like `read_gates`, in a transaction of its own."""
     with unit_of_work() as session:
-        now = gateway_queries.clock(session)
-        rows = gateway_queries.list_circuits(session)
+        return read_gates(session, settings)
+
+
+def read_gates(session: Session, settings: BreakerSettings) -> dict[UUID, Gate]:
+    """Return what each noted version's circuit says to the next call; a version that is missing is closed."""
+    rows = gateway_queries.list_circuits(session)
+    if not rows:
+        return {}
+    now = gateway_queries.clock(session)
     return {row.id: breaker.gate(_circuit(row), now, settings) for row in rows}
 
 

@@ -25,7 +25,7 @@ from queries import steps as step_queries
 from queries.agents import CallEnded
 from queries.effects import Welcome
 from queries.steps import Claim
-from services import automation, journey_plan, shutdown
+from services import agents, automation, journey_plan, shutdown
 from services.asking import Asking, Heard
 from services.automation import AutomationSettings, LateAnswer, WelcomeStrategy
 from services.greeting import OnReady, greet_with_template
@@ -49,6 +49,8 @@ def generate_welcome(journey_ids: Sequence[UUID], *, on_ready: OnReady) -> Outco
     `on_ready` hears of journeys whose notification became due before this returns. Raises DatabaseUnavailableError.
     """
     token = new_id()
+    settings = automation.current()
+    known = agents.directory()
     with unit_of_work() as session:
         claims = step_queries.claim_steps(
             session,
@@ -59,21 +61,26 @@ def generate_welcome(journey_ids: Sequence[UUID], *, on_ready: OnReady) -> Outco
             lease_seconds=journey_plan.LEASE_SECONDS,
             handle_seconds=HANDLE_SECONDS,
         )
+        if not claims:
+            return Outcome()
+        asking = Asking(claims, settings, agents.situation(session, known, settings.gateway))
     fault_point("after_claim")
-    return _Writing(claims, token, on_ready).run() if claims else Outcome()
+    return _Writing(claims, token, asking, settings, on_ready).run()
 
 
 class _Writing:
     """The calls of one run, from claim to finish."""
 
-    def __init__(self, claims: Sequence[Claim], token: UUID, on_ready: OnReady) -> None:
+    def __init__(
+        self, claims: Sequence[Claim], token: UUID, asking: Asking, settings: AutomationSettings, on_ready: OnReady
+    ) -> None:
         now = time.monotonic()
-        self._settings: AutomationSettings = automation.current()
+        self._settings = settings
         self._claims = {claim.journey_id: claim for claim in claims}
         self._token = token
         self._on_ready = on_ready
         self._outcome = Outcome()
-        self._asking = Asking(claims, self._settings)
+        self._asking = asking
         self._renew_at = now + journey_plan.LEASE_RENEW_SECONDS
         self._stop_at: float | None = None
         self._greet_at = {

@@ -1,10 +1,12 @@
 """One loop a process: many slow calls on few threads, forks, shutdown, and callbacks that misbehave."""
 
+import asyncio
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
@@ -189,3 +191,21 @@ def test_the_pool_is_shared_by_all_threads(ask: Ask, hostile: Hostile) -> None:
 
     assert len(loops) == 1
     assert len(server.requests) == 10
+
+
+def test_calls_spread_over_as_many_clients_as_they_need_and_come_back_to_the_first() -> None:
+    agents.shutdown()
+    loop = agent_loop.current()
+    release = asyncio.Event()
+
+    async def work(_: agent_loop.AgentLoop) -> int:
+        used = id(loop.http)
+        await release.wait()
+        return used
+
+    calls = [loop.submit(work) for _ in range(3 * agent_loop.CALLS_A_CLIENT)]
+    wait_until(lambda: len(loop._calls) == len(calls))
+    loop._loop.call_soon_threadsafe(release.set)
+    used = Counter(call.result(5) for call in calls)
+    assert list(used.values()) == [agent_loop.CALLS_A_CLIENT] * 3
+    assert loop.submit(work).result(5) == id(loop._clients[0].http)

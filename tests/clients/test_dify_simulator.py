@@ -244,7 +244,7 @@ def test_feedback_for_somebody_elses_message_is_refused(ask: Ask, sim: Sim) -> N
 
 def test_a_connection_is_used_again(ask: Ask, sim: Sim) -> None:
     agents.shutdown()
-    transport: Any = agents.agent_loop.current().http._transport
+    transport: Any = agents.agent_loop.current()._client_at(0).http._transport
 
     def idle_connections() -> list[int]:
         connections = transport._pool.connections
