@@ -1,12 +1,13 @@
 """Delivering pushes: each notification under a lease, its channels in order, retried as the policy says."""
 
 import random
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 from clients import push
-from clients.push import PushGoneError, VapidKey
+from clients.push import PushGoneError, PushTransientError, VapidKey
 from core import log_events
 from core.crypto import decrypt
 from core.database import unit_of_work
@@ -23,8 +24,10 @@ from services.steps.failing import is_retryable, next_retry_seconds
 
 log = get_logger(__name__)
 
-# Above the time all channels of one consultant may take.
-LEASE_SECONDS = 60.0
+# A push whose sender died is made by another after this long.
+LEASE_SECONDS = 30.0
+# No channel is tried later than this into the lease: the slowest answer still comes before another may send.
+TRY_SECONDS = 20.0
 # Pushes wait on other people's servers; a few side by side keep one slow server from holding up the rest.
 SIDE_BY_SIDE = 8
 
@@ -41,8 +44,9 @@ def deliver(notification_ids: Sequence[UUID]) -> int:
     # Asked for once, and only where a browser is among the receivers.
     browsers = any(one.kind == PushKind.WEBPUSH for delivery in deliveries for one in delivery.channels)
     vapid = push_keys.vapid_key() if browsers else None
+    until = time.monotonic() + TRY_SECONDS
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(deliveries)), thread_name_prefix="push") as pool:
-        ends = list(pool.map(lambda delivery: _deliver(delivery, vapid), deliveries))
+        ends = list(pool.map(lambda delivery: _deliver(delivery, vapid, until), deliveries))
     persist(lambda: _record(ends, token))
     return sum(1 for end in ends if end.error_code is None)
 
@@ -76,7 +80,7 @@ def _record(ends: Sequence[DeliveryEnd], token: UUID) -> None:
         notification_queries.end_deliveries(session, ends, token=token)
 
 
-def _deliver(delivery: Delivery, vapid: VapidKey | None) -> DeliveryEnd:
+def _deliver(delivery: Delivery, vapid: VapidKey | None, until: float) -> DeliveryEnd:
     """Try the consultant's channels in order until one takes it."""
     settings = automation.current()
     payload = shown_payload(delivery, settings.notification)
@@ -84,6 +88,9 @@ def _deliver(delivery: Delivery, vapid: VapidKey | None) -> DeliveryEnd:
     error: AnmeiError = PermanentError("the consultant has no push channel", code="NO_CHANNEL")
     retryable = False
     for address in delivery.channels:
+        if time.monotonic() >= until:
+            error, retryable = PushTransientError("slow receivers took all the time", code="PUSH_OUT_OF_TIME"), True
+            break
         try:
             url = decrypt(address.url_encrypted)
             push.send(address.kind, url, payload, idempotency_key=str(delivery.id), vapid=vapid)

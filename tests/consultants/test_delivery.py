@@ -130,6 +130,14 @@ def test_a_browser_that_is_gone_is_switched_off_and_one_that_is_busy_is_not(rece
     assert len(receiver.at("/wpush/1")) == 1
 
 
+def test_a_push_that_would_outlive_its_lease_is_not_begun(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_push_channel(create_consultant(), f"{receiver.url}/late")
+    monkeypatch.setattr(delivery, "TRY_SECONDS", 0.0)
+    assert delivery.deliver(ids_of(tell(customer_waits()))) == 0
+    assert status() == ("pending", 1, "PUSH_OUT_OF_TIME")
+    assert receiver.received == []
+
+
 def test_the_key_for_browsers_is_made_once_and_stored_encrypted() -> None:
     first = push_keys.public_key()
     assert push_keys.public_key() == first
