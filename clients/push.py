@@ -9,8 +9,6 @@ from typing import Any
 
 import apprise
 import httpx
-import py_vapid
-import pywebpush
 import requests
 from pydantic import SecretStr
 
@@ -106,6 +104,10 @@ def _post(url: SecretStr, payload: Mapping[str, Any], idempotency_key: str) -> N
 def _webpush(subscription: SecretStr, payload: Mapping[str, Any], vapid: VapidKey | None) -> None:
     if vapid is None:
         raise PushRefusedError("web pushes need a key to sign them with", code="PUSH_NO_KEY")
+    # Imported where a browser is pushed to: it brings a second HTTP stack of 40 MB, which most processes never need.
+    import py_vapid
+    import pywebpush
+
     try:
         answer = pywebpush.webpush(
             _subscription(subscription),
