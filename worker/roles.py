@@ -95,5 +95,7 @@ def _serve(factory: str, host: str, port: int, *, workers: int = 1) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         server_header=False,
+        # One frame goes to many sockets: compressing it for each of them anew costs more than it saves.
+        ws_per_message_deflate=False,
     )
     sys.exit(0)

@@ -155,7 +155,7 @@ class Stack:
             "--concurrency",
             "2",
         )
-        agents = (*CELERY, "--queues", "agents", "--pool", "threads", "--concurrency", "32")
+        agents = (*CELERY, "--queues", "agents", "--pool", "threads", "--concurrency", "256")
         agent = (
             "-m",
             "simulators.dify",

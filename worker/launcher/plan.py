@@ -11,9 +11,10 @@ from worker.launcher.roles import Probe, Role, http_probe, loopback_of, own_comm
 LOOPBACK = "127.0.0.1"
 # How the simulated agent behaves: usually done well within the welcome's deadline, as one that is set up for it would be.
 AGENT_PROFILE = "quick"
-# Short database work: few processes. Waiting for agents: many threads in one process.
+# Short database work: few processes. Waiting for agents: a thread a message under way, and at 100 registrations a second an
+# agent that takes a second has 100 of them.
 JOURNEY_WORKER = ("--queues", "journeys,notifications,maintenance", "--pool", "prefork", "--concurrency", "2")
-AGENT_WORKER = ("--queues", "agents", "--pool", "threads", "--concurrency", "64")
+AGENT_WORKER = ("--queues", "agents", "--pool", "threads", "--concurrency", "256")
 
 
 @dataclass(frozen=True)
