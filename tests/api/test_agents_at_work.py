@@ -141,7 +141,9 @@ def test_a_canary_alone_leaves_everybody_else_to_the_agent_as_it_is(
     canary = client.post(
         f"{PATH}/{agent['id']}/versions", json={"status": "canary", "canary_percent": 10}, headers=admin.headers
     ).json()["data"]
-    situation = agents.situation(GatewaySettings(breaker=BreakerSettings()))
+    known = agents.directory()
+    with unit_of_work() as session:
+        situation = agents.situation(session, known, GatewaySettings(breaker=BreakerSettings()))
     orders = [
         [str(one.version.key) for one in situation.order(new_id(), Strategy.AGENT_THEN_TEMPLATE)] for _ in range(300)
     ]
