@@ -76,19 +76,23 @@ class TokensOut(BaseModel):
     refresh_token: str
 
 
+class TokensEnvelope(Envelope[TokensOut], TokensOut):
+    """The tokens in the envelope's `data` as everywhere, and beside it, where clients written for OAuth look for them."""
+
+
 @router.post("/login", summary="Sign in with name and password")
-def login(body: Login, origin: Origin) -> Envelope[TokensOut]:
+def login(body: Login, origin: Origin) -> TokensEnvelope:
     """Answer an access token good for `expires_in` seconds and a refresh token good for one use.
 
     Too many failures lock the name or the address out for a while: 429 with `Retry-After`.
     """
-    return Envelope(data=_shown(auth.login(body.username, body.password, origin=origin)), message="signed in")
+    return _enveloped(auth.login(body.username, body.password, origin=origin), "signed in")
 
 
 @router.post("/refresh", summary="Exchange a refresh token for new tokens")
-def refresh(body: Refresh) -> Envelope[TokensOut]:
+def refresh(body: Refresh) -> TokensEnvelope:
     """Answer new tokens. A refresh token presented a second time ends its session, for whoever holds its tokens."""
-    return Envelope(data=_shown(auth.refresh(body.refresh_token)), message="refreshed")
+    return _enveloped(auth.refresh(body.refresh_token), "refreshed")
 
 
 @router.post("/logout", summary="End this session")
@@ -103,9 +107,14 @@ def customer_token(
     body: CustomerTokenRequest,
     user: Annotated[Identity, Depends(require(Permission.MINT_CUSTOMER_TOKENS))],
     origin: Origin,
-) -> Envelope[TokensOut]:
+) -> TokensEnvelope:
     """Answer tokens with a customer's rights for a registered `user_id` (the signup service's, or ours)."""
-    return Envelope(data=_shown(auth.open_customer_session(body.user_id, minted_by=user, origin=origin)))
+    return _enveloped(auth.open_customer_session(body.user_id, minted_by=user, origin=origin), "signed in")
+
+
+def _enveloped(granted: Tokens, message: str) -> TokensEnvelope:
+    shown = _shown(granted)
+    return TokensEnvelope(data=shown, message=message, **shown.model_dump())
 
 
 def _shown(granted: Tokens) -> TokensOut:

@@ -251,3 +251,11 @@ def test_consultants_are_made_and_switched_off_with_their_role(client: TestClien
     assert consultant() == ("林顾问", False)
     users.change_staff_user(user_id, StaffChange(is_active=True, roles=[Role.CONSULTANT]), actor="test")
     assert consultant() == ("林顾问", True)
+
+
+def test_the_tokens_stand_in_the_envelope_and_beside_it(client: TestClient, sign_in: SignIn) -> None:
+    person = sign_in("operator")
+    body = {"username": person.username, "password": PASSWORD.get_secret_value()}
+    answer = client.post("/api/v1/auth/login", json=body).json()
+    assert answer["success"] is True
+    assert {name: answer[name] for name in ("access_token", "expires_in", "refresh_token")} == answer["data"]
