@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--per-second", type=float, default=15)
     parser.add_argument("--only", default="", help="only faults whose name holds this")
     parser.add_argument("--agent-seconds", type=float, default=5, help="how long an agent takes (slow)")
-    parser.add_argument("--threads", type=int, default=64, help="threads of the agents worker (slow)")
+    parser.add_argument("--threads", type=int, default=256, help="threads of the agents worker (slow)")
     parser.add_argument("--write", action="store_true", help=f"also write {TABLE.name}")
     options = parser.parse_args()
     parts: dict[str, Callable[[argparse.Namespace], list[str]]] = {
