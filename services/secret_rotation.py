@@ -1,18 +1,13 @@
-"""Rotation of the key that stored secrets are encrypted under, and of the webhook's secret."""
+"""Rotation of the key that stored secrets are encrypted under. The webhook's secret: services.webhook_secrets."""
 
-from datetime import timedelta
 from typing import Any
 
-from pydantic import SecretStr
 from sqlalchemy import Column, MetaData, Table
 
-from core.clock import utc_now
-from core.crypto import encrypt, rotate
+from core.crypto import rotate
 from core.database import unit_of_work
-from models import AuditEntry, Base, WebhookSecret
+from models import AuditEntry, Base
 from queries.seed import list_encrypted, lock_seed, update_encrypted
-from queries.settings import list_valid_webhook_secrets
-from services.seed import new_webhook_secret
 
 ENCRYPTED_SUFFIX = "_encrypted"
 
@@ -43,16 +38,3 @@ def reencrypt_all(*, actor: str) -> dict[str, int]:
             counts[f"{table.name}.{column.name}"] = len(rows)
         session.add(AuditEntry(actor=actor, action="secrets.reencrypt", subject="secrets", details=dict(counts)))
     return counts
-
-
-def rotate_webhook_secret(*, overlap_hours: float, actor: str) -> SecretStr:
-    """Make a new webhook secret and return it; the ones valid now stay so for the overlap, never longer than they were."""
-    secret = new_webhook_secret()
-    until = utc_now() + timedelta(hours=overlap_hours)
-    with unit_of_work() as session:
-        lock_seed(session)
-        for old in list_valid_webhook_secrets(session):
-            old.expires_at = min(old.expires_at or until, until)
-        session.add(WebhookSecret(secret_encrypted=encrypt(secret), created_by=actor))
-        session.add(AuditEntry(actor=actor, action="webhook_secret.rotate", subject="webhook_secrets"))
-    return secret

@@ -1,7 +1,5 @@
 """What a new installation needs before its first registration, and what a local stack needs besides. All safe to repeat."""
 
-import base64
-import secrets
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -16,6 +14,7 @@ from models import Agent, Consultant, PushChannel, User, WebhookSecret
 from queries import seed as seed_queries
 from queries.auth import find_login
 from queries.settings import list_valid_webhook_secrets
+from services import webhook_signature
 
 ADMIN = "admin"
 SEEDED_BY = "seed"
@@ -124,11 +123,6 @@ def _ensure_webhook_secret(session: Session) -> SecretStr:
     valid = list_valid_webhook_secrets(session)
     if valid:
         return decrypt(valid[0].secret_encrypted)
-    secret = new_webhook_secret()
+    secret = webhook_signature.new_secret()
     session.add(WebhookSecret(secret_encrypted=encrypt(secret), created_by=SEEDED_BY))
     return secret
-
-
-def new_webhook_secret() -> SecretStr:
-    """Return a secret of 256 bits in the form the Standard Webhooks specification asks for (`whsec_` + base64)."""
-    return SecretStr("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())

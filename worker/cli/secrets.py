@@ -21,10 +21,11 @@ def rotate(
     """Encrypt every stored secret anew under the first key of ANMEI_SECRET_KEY (`new,old` while both are needed)."""
     import json
 
-    from services import secret_rotation
+    from services import secret_rotation, webhook_secrets
 
     if webhook:
-        secret = secret_rotation.rotate_webhook_secret(overlap_hours=overlap_hours, actor="cli").get_secret_value()
+        _, made = webhook_secrets.rotate(old_valid_hours=overlap_hours, actor="cli")
+        secret = made.get_secret_value()
         shown = {"webhook_secret": secret, "old_valid_hours": overlap_hours}
         text = f"new webhook secret, shown this once: {secret}\nthe old ones stay valid for {overlap_hours:g} h"
         typer.echo(json.dumps(shown) if as_json else text)
