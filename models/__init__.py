@@ -2,7 +2,7 @@
 
 from models.agents import Agent, AgentCall, AgentFeedback, CallStatus, FeedbackStatus, FeedbackVerdict
 from models.alerts import Alert, AlertChannel, AlertStatus
-from models.auth import AuthSession, LoginFailures, RefreshToken, SessionKind
+from models.auth import AuthSession, LoginFailures, OidcIdentity, RefreshToken, SessionKind
 from models.base import Base
 from models.claims import Claim, Feedback, ReadMark
 from models.conversations import Conversation, Message, SenderType, WelcomeSource
@@ -24,7 +24,7 @@ from models.journeys import (
 )
 from models.mcp import CallLog, CallOutcome, CallTotal, HandlerKind, Tool, ToolGroup
 from models.notifications import Channel, Notification, NotificationStatus
-from models.settings import AuditEntry, AuditHead, SettingsVersion, WebhookReceipt, WebhookSecret
+from models.settings import AuditEntry, AuditHead, SettingsProcess, SettingsVersion, WebhookReceipt, WebhookSecret
 from models.treatments import (
     Appointment,
     AppointmentStatus,
@@ -81,6 +81,7 @@ __all__ = [
     "Message",
     "Notification",
     "NotificationStatus",
+    "OidcIdentity",
     "PushChannel",
     "PushKey",
     "PushKind",
@@ -90,6 +91,7 @@ __all__ = [
     "RungStatus",
     "SenderType",
     "SessionKind",
+    "SettingsProcess",
     "SettingsVersion",
     "StepAttempt",
     "StepName",

@@ -65,3 +65,15 @@ class LoginFailures(Base):
     locked_until: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_login_failures_counted_from", "counted_from"),)
+
+
+class OidcIdentity(Base):
+    """Whom a provider's sign-in stands for: the issuer's subject is the key, as names and addresses are given away again."""
+
+    __tablename__ = "oidc_identities"
+
+    issuer: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[CreatedAt]
+    last_used_at: Mapped[CreatedAt]

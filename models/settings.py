@@ -26,6 +26,28 @@ class SettingsVersion(Base):
     __table_args__ = (UniqueConstraint("name", "version"),)
 
 
+class SettingsProcess(Base):
+    """A process that says which versions it runs. Unlogged: after a crash of the database the processes say it again."""
+
+    __tablename__ = "settings_processes"
+
+    id: Mapped[UuidKey]
+    role: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    # The server's side of the connection on which the process hears of changes: it is there for as long as the process is.
+    listener_pid: Mapped[int | None]
+    # By the settings' name: the version it runs, and a newer one it could not read.
+    versions: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    refused: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    started_at: Mapped[CreatedAt]
+    # When either of them last changed.
+    changed_at: Mapped[CreatedAt]
+    seen_at: Mapped[CreatedAt]
+
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+
 class WebhookSecret(Base):
     """A secret the signup service signs with; several are valid while one is rotated out."""
 
