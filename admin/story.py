@@ -98,7 +98,7 @@ class Story:
         if journey.finished_at is not None:
             good = journey.status == JourneyStatus.SUCCEEDED
             text = self._("The journey ended: %(status)s.") % {"status": self._word(journey.status)}
-            text += f" {journey.reason}" if journey.reason else ""
+            text += f" {self._word(journey.reason)}" if journey.reason else ""
             yield self._moment(journey.finished_at, "journey", "ok" if good else "bad", text)
 
     def _attempts(self) -> Iterator[Moment]:

@@ -16,6 +16,11 @@ WORDS: dict[str, str] = {
     "create_conversation": N_("Create the conversation"),
     "generate_welcome": N_("Write the welcome"),
     "notify_consultants": N_("Notify consultants"),
+    # why a journey was skipped
+    "automation_disabled": N_("the automation is switched off"),
+    "tool_unavailable": N_("the tool get_user_profile is switched off"),
+    "rollout_internal_only": N_("rolled out to internal accounts only"),
+    "outside_rollout": N_("not among the customers of the rollout"),
     # dead letters
     "open": N_("open"),
     "replayed": N_("replayed"),

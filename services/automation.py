@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from models import Channel, RungAction
 from services.gateway import templates
 from services.gateway.settings import GatewaySettings
+from services.rollout import RolloutSettings
 from services.settings_family import SettingsFamily, Versioned
 from services.working_hours import WorkingHours
 
@@ -150,6 +151,7 @@ class AutomationSettings(_Part):
     # Counted from acceptance; by then the customer has a greeting, whoever wrote it.
     welcome_deadline_ms: Annotated[int, Field(ge=500, le=60_000)] = 3000
     late_answer: LateAnswer = LateAnswer.APPEND
+    rollout: RolloutSettings = RolloutSettings()
     retry: RetryPolicy = RetryPolicy()
     conversation: ConversationSettings = ConversationSettings()
     notification: NotificationSettings = NotificationSettings()

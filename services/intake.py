@@ -17,8 +17,9 @@ from core.ids import new_handle, new_id
 from core.logging import get_logger
 from models import JourneyKind
 from queries import intake as intake_queries
-from services import automation, journey_plan
+from services import automation, journey_plan, mcp_registry, rollout
 from services.automation import AutomationSettings, WelcomeStrategy
+from services.rollout import SkipReason
 
 log = get_logger(__name__)
 
@@ -180,8 +181,14 @@ def _row(submission: Submission, settings: AutomationSettings) -> dict[str, Any]
 def skip_reason(registration: Registration, settings: AutomationSettings) -> str | None:
     """Return why this registration starts no automation, or None when it does."""
     if not settings.enabled:
-        return "automation_disabled"
-    return None
+        return SkipReason.AUTOMATION_DISABLED
+    # Read from a snapshot in memory, as the settings are. Nobody asks for a profile where only templates are sent.
+    asks_agent = settings.welcome_strategy is not WelcomeStrategy.TEMPLATE_ONLY
+    if asks_agent and settings.rollout.require_profile_tool and mcp_registry.is_switched_off(rollout.PROFILE_TOOL):
+        return SkipReason.TOOL_UNAVAILABLE
+    return rollout.skip_reason(
+        settings.rollout, user_id=registration.user_id, email=registration.email, roles=registration.roles
+    )
 
 
 def _greet_by_seconds(settings: AutomationSettings) -> float | None:

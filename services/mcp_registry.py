@@ -148,3 +148,11 @@ def is_service_enabled(name: str) -> bool:
 def is_tool_available(tool_name: str) -> bool:
     """Tell whether some enabled group offers the tool. Answered from the snapshot, so it may be asked per request."""
     return mcp_settings.current().enabled and tool_name in current().available
+
+
+def is_switched_off(tool_name: str) -> bool:
+    """Tell whether an installation that has tool groups offers the tool in none: server, group or tool is disabled, or gone.
+
+    Without any group nothing was set up that could be switched off, so the answer is False.
+    """
+    return bool(current().groups) and not is_tool_available(tool_name)
