@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 import requests
 from pydantic import SecretStr
 
+from clients.address_guard import Network, guarded, is_literally_inside, leads_inside
 from core.errors import PermanentError, TransientError
 
 CONNECT_SECONDS = 2.0
@@ -23,6 +24,8 @@ RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 GONE_STATUS = frozenset({404, 410})
 # How long a push service keeps a push for a browser that is off: a customer who waited longer has been taken, or widened.
 WEBPUSH_TTL_SECONDS = 3600
+# Services of Apprise's that notify the machine they run on, which is ours and no consultant's.
+LOCAL_SERVICES = frozenset({"dbus", "gio", "glib", "gnome", "kde", "macosx", "qt", "syslog", "windows"})
 
 # Its own lines may quote a URL with its token.
 logging.getLogger("apprise").setLevel(logging.CRITICAL)
@@ -42,6 +45,17 @@ class PushGoneError(PermanentError):
     code = "PUSH_GONE"
 
 
+class PushInternalError(PushRefusedError):
+    """The address is not a public one, nor in a network that was allowed."""
+
+    code = "PUSH_INTERNAL_ADDRESS"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the address is an internal one: an administrator can allow its network in the settings (push)"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class VapidKey:
     """The key web pushes are signed with (base64url, RFC 8292), and whom a push service may ask about them."""
@@ -51,14 +65,51 @@ class VapidKey:
 
 
 def send(
-    kind: str, url: SecretStr, payload: Mapping[str, Any], *, idempotency_key: str, vapid: VapidKey | None = None
+    kind: str,
+    url: SecretStr,
+    payload: Mapping[str, Any],
+    *,
+    idempotency_key: str,
+    vapid: VapidKey | None = None,
+    allowed: Sequence[Network] = (),
 ) -> None:
     """Send one notification; raise PushTransientError where a retry may help, PushGoneError where nobody is there any more,
     and PushRefusedError where it cannot help.
 
-    The payload's `title` and `body` are shown; an HTTP receiver and a browser get all of it. HTTP receivers get the key as
+    Public addresses are connected to, and those of the allowed networks; PushInternalError for any other, also where a
+    name or a redirect led to it. The payload's `title` and `body` are shown; an HTTP receiver and a browser get all of it. HTTP receivers get the key as
     `Idempotency-Key`, so that a repeat after a lost answer can be told from a second push.
     """
+    with guarded(allowed) as guard:
+        try:
+            _send(kind, url, payload, idempotency_key, vapid)
+        except PushTransientError:
+            # To the libraries a refused address is one that cannot be reached; a retry would not help here.
+            if guard.refused:
+                raise PushInternalError from None
+            raise
+
+
+def check(kind: str, url: SecretStr, *, allowed: Sequence[Network] = ()) -> None:
+    """Raise PushRefusedError for an address that cannot be one of this kind, and PushInternalError for one that is neither
+    public nor in an allowed network; nothing is sent. Names are looked up, and again whenever something is sent.
+    """
+    match kind:
+        case "http":
+            parsed = _parsed(url)
+            if parsed.scheme not in ("http", "https") or not parsed.host:
+                raise _bad_url("an http or https URL is needed")
+            inside = leads_inside(parsed.host, allowed)
+        case "webpush":
+            inside = leads_inside(_parsed(SecretStr(_subscription(url)["endpoint"])).host, allowed)
+        case _:
+            # In the host's place other services have tokens, which are not for a name server to read.
+            inside = any(is_literally_inside(str(one.host or ""), allowed) for one in _service(url))
+    if inside:
+        raise PushInternalError
+
+
+def _send(kind: str, url: SecretStr, payload: Mapping[str, Any], idempotency_key: str, vapid: VapidKey | None) -> None:
     match kind:
         case "http":
             _post(url, payload, idempotency_key)
@@ -68,19 +119,6 @@ def send(
             _apprise(url, payload)
         case _:
             raise PushRefusedError(f"unknown kind of push channel: {kind}", code="PUSH_UNKNOWN_KIND")
-
-
-def check(kind: str, url: SecretStr) -> None:
-    """Raise PushRefusedError for an address that cannot be one of this kind; nothing is sent."""
-    match kind:
-        case "http":
-            parsed = _parsed(url)
-            if parsed.scheme not in ("http", "https") or not parsed.host:
-                raise _bad_url("an http or https URL is needed")
-        case "webpush":
-            _subscription(url)
-        case "apprise":
-            _service(url)
 
 
 def address(kind: str, url: SecretStr) -> str:
@@ -173,7 +211,8 @@ def _subscription(stored: SecretStr) -> dict[str, Any]:
 
 def _service(url: SecretStr) -> apprise.Apprise:
     service = apprise.Apprise()
-    if not service.add(url.get_secret_value()):
+    scheme = url.get_secret_value().partition(":")[0].strip().lower()
+    if scheme in LOCAL_SERVICES or not service.add(url.get_secret_value()):
         raise _bad_url("the URL names no service that is known")
     return service
 

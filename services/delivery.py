@@ -17,7 +17,7 @@ from core.logging import get_logger
 from models import Channel, PushKind
 from queries import notifications as notification_queries
 from queries.notifications import Delivery, DeliveryEnd, Tried
-from services import automation, journey_plan, push_keys
+from services import automation, journey_plan, push_keys, push_settings
 from services.persist import persist
 from services.push_texts import shown_payload
 from services.steps.failing import is_retryable, next_retry_seconds
@@ -84,6 +84,7 @@ def _deliver(delivery: Delivery, vapid: VapidKey | None, until: float) -> Delive
     """Try the consultant's channels in order until one takes it."""
     settings = automation.current()
     payload = shown_payload(delivery, settings.notification)
+    allowed = push_settings.allowed_networks()
     tried: list[Tried] = []
     error: AnmeiError = PermanentError("the consultant has no push channel", code="NO_CHANNEL")
     retryable = False
@@ -93,7 +94,7 @@ def _deliver(delivery: Delivery, vapid: VapidKey | None, until: float) -> Delive
             break
         try:
             url = decrypt(address.url_encrypted)
-            push.send(address.kind, url, payload, idempotency_key=str(delivery.id), vapid=vapid)
+            push.send(address.kind, url, payload, idempotency_key=str(delivery.id), vapid=vapid, allowed=allowed)
         except AnmeiError as refused:
             error, retryable = refused, retryable or is_retryable(refused)
             tried.append(Tried(address.channel_id, refused.message[:500], gone=isinstance(refused, PushGoneError)))

@@ -18,7 +18,7 @@ from models import PushChannel, PushKind
 from queries import notifications as notification_queries
 from queries import push_channels as queries
 from queries.notifications import Tried
-from services import audit, automation, push_keys
+from services import audit, automation, push_keys, push_settings
 
 # Enough for every device of one person; each is asked in turn while a customer waits.
 CHANNELS_MAX = 10
@@ -55,7 +55,7 @@ def add(consultant_id: UUID, kind: PushKind, url: SecretStr, *, name: str | None
     Raises NotFoundError, InvalidInputError for an address that is none of its kind, ConflictError beyond CHANNELS_MAX.
     """
     try:
-        push.check(kind, url)
+        push.check(kind, url, allowed=push_settings.allowed_networks())
     except push.PushRefusedError as refused:
         raise InvalidInputError(refused.message, code=refused.code) from None
     with unit_of_work() as session:
@@ -112,7 +112,14 @@ def try_out(consultant_id: UUID, channel_id: UUID) -> Trial:
     error: AnmeiError | None = None
     try:
         vapid = push_keys.vapid_key() if channel.kind == PushKind.WEBPUSH else None
-        push.send(channel.kind, decrypt(channel.url_encrypted), payload, idempotency_key=str(new_id()), vapid=vapid)
+        push.send(
+            channel.kind,
+            decrypt(channel.url_encrypted),
+            payload,
+            idempotency_key=str(new_id()),
+            vapid=vapid,
+            allowed=push_settings.allowed_networks(),
+        )
     except AnmeiError as refused:
         error = refused
     with unit_of_work() as session:

@@ -14,7 +14,7 @@ from models import Agent, Consultant, PushChannel, User, WebhookSecret
 from queries import seed as seed_queries
 from queries.auth import find_login
 from queries.settings import list_valid_webhook_secrets
-from services import webhook_signature
+from services import push_settings, webhook_signature
 
 ADMIN = "admin"
 SEEDED_BY = "seed"
@@ -66,6 +66,8 @@ def ensure_simulated_agent(base_url: str, api_key: SecretStr) -> bool:
 def ensure_demo_consultants(push_url: str) -> dict[str, SecretStr]:
     """Make three consultants who are pushed to `push_url`/<username>; return the passwords of those made by this call."""
     made: dict[str, SecretStr] = {}
+    # The receiver is a simulator on this machine, which pushes do not go to otherwise.
+    push_settings.allow_loopback(actor=SEEDED_BY)
     with unit_of_work() as session:
         seed_queries.lock_seed(session)
         for username, display_name in DEMO_CONSULTANTS.items():

@@ -10,11 +10,14 @@ from core.database import unit_of_work
 from core.errors import NotFoundError
 from models import SettingsVersion
 from queries import settings as queries
-from services import automation, mcp_settings
+from services import automation, mcp_settings, push_settings
 from services.settings_family import SettingsFamily
 
 # Families with routes of their own are not among them.
-FAMILIES: dict[str, SettingsFamily[Any]] = {automation.NAME: automation.FAMILY}
+FAMILIES: dict[str, SettingsFamily[Any]] = {
+    automation.NAME: automation.FAMILY,
+    push_settings.NAME: push_settings.FAMILY,
+}
 # All there are, as the administration's pages show them.
 ALL_FAMILIES: dict[str, SettingsFamily[Any]] = FAMILIES | {mcp_settings.NAME: mcp_settings.FAMILY}
 

@@ -10,6 +10,7 @@ from core.database import unit_of_work
 from core.ids import new_id
 from models import Consultant, Conversation, StepName
 from queries.effects import Told
+from services import push_settings
 from services.steps.notification import notify_consultants
 from tests.consultants.receiver import Receiver, receiving
 from tests.support.factories import create_conversation, create_journey, create_user
@@ -17,6 +18,7 @@ from tests.support.factories import create_conversation, create_journey, create_
 
 @pytest.fixture
 def receiver(database: str) -> Iterator[Receiver]:
+    push_settings.allow_loopback(actor="test")
     with receiving() as receiver:
         yield receiver
 

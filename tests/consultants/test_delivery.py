@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from core.crypto import encrypt
 from core.database import unit_of_work
@@ -13,7 +13,7 @@ from core.errors import ConflictError, InvalidInputError, NotFoundError
 from models import PushKind
 from queries.effects import Told
 from queries.notifications import record_receipt
-from services import automation, delivery, push_channels, push_keys
+from services import automation, delivery, push_channels, push_keys, push_settings
 from services.push_channels import ChannelChange
 from tasks import sweeping
 from tests.consultants.browser import Browser, signed_by
@@ -251,6 +251,30 @@ def test_an_address_that_is_none_of_its_kind_is_refused_without_being_shown(kind
     assert refused.value.code == "PUSH_BAD_URL"
     assert url not in refused.value.message
     assert push_channels.listed(consultant.id) == []
+
+
+def test_internal_addresses_are_pushed_to_only_where_the_settings_allow_it(receiver: Receiver) -> None:
+    push_settings.change({"internal_networks": []}, actor="test")
+    consultant = create_consultant()
+    with pytest.raises(InvalidInputError) as refused:
+        push_channels.add(consultant.id, HTTP, SecretStr(f"{receiver.url}/in"), name=None, actor="li")
+    assert refused.value.code == "PUSH_INTERNAL_ADDRESS"
+    # One from before the settings forbade it: it fails for good, as no retry would change anything.
+    channel = create_push_channel(consultant, f"{receiver.url}/in")
+    assert delivery.deliver(ids_of(tell(customer_waits()))) == 0
+    assert status() == ("failed", 1, "PUSH_INTERNAL_ADDRESS")
+    assert push_channels.try_out(consultant.id, channel.id).error_code == "PUSH_INTERNAL_ADDRESS"
+    assert receiver.received == []
+    push_settings.change({"internal_networks": ["127.0.0.1/32"]}, actor="test")
+    assert push_channels.try_out(consultant.id, channel.id).sent
+    assert len(receiver.received) == 1
+
+
+def test_what_is_no_network_is_no_setting() -> None:
+    for wrong in ("10.0.0.1/8", "everything", ""):
+        with pytest.raises(ValidationError):
+            push_settings.change({"internal_networks": [wrong]}, actor="test")
+    assert push_settings.allowed_networks() == ()
 
 
 def test_the_same_address_twice_is_one_channel_and_ten_are_enough() -> None:

@@ -9,7 +9,7 @@ from core.crypto import encrypt
 from core.database import unit_of_work
 from core.settings import get_settings
 from models import WebhookSecret
-from services import automation, webhook_signature
+from services import automation, push_settings, webhook_signature
 from tests.support.factories import create_agent, create_consultant, create_push_channel
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     create_agent(agent_url, api_key=agent_key, name="welcome", timeout_ms=20_000)
     for number in range(int(consultants)):
         create_push_channel(create_consultant(), f"{push_url}/{number}")
+    push_settings.allow_loopback(actor="faults")
     secret = webhook_signature.new_secret()
     with unit_of_work() as session:
         session.add(WebhookSecret(secret_encrypted=encrypt(secret), created_by="faults"))
