@@ -24,7 +24,15 @@ from models.journeys import (
 )
 from models.mcp import CallLog, CallOutcome, CallTotal, HandlerKind, Tool, ToolGroup
 from models.notifications import Channel, Notification, NotificationStatus
-from models.settings import AuditEntry, AuditHead, SettingsProcess, SettingsVersion, WebhookReceipt, WebhookSecret
+from models.settings import (
+    AuditEntry,
+    AuditHead,
+    RetentionMark,
+    SettingsProcess,
+    SettingsVersion,
+    WebhookReceipt,
+    WebhookSecret,
+)
 from models.treatments import (
     Appointment,
     AppointmentStatus,
@@ -33,7 +41,7 @@ from models.treatments import (
     TreatmentProject,
     TreatmentRecord,
 )
-from models.users import Consultant, ConsultantConnection, PushChannel, PushKey, PushKind, User
+from models.users import Consultant, ConsultantConnection, ErasedUser, PushChannel, PushKey, PushKind, User
 
 __all__ = [
     "Agent",
@@ -63,6 +71,7 @@ __all__ = [
     "Conversation",
     "DeadLetter",
     "DeadLetterStatus",
+    "ErasedUser",
     "Escalation",
     "EscalationPush",
     "Event",
@@ -87,6 +96,7 @@ __all__ = [
     "PushKind",
     "ReadMark",
     "RefreshToken",
+    "RetentionMark",
     "RungAction",
     "RungStatus",
     "SenderType",

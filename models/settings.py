@@ -100,3 +100,12 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     last_id: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[bytes]
+
+
+class RetentionMark(Base):
+    """How far one kind of data was pruned: journeys that finished until then, or rows made until then."""
+
+    __tablename__ = "retention_marks"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    pruned_until: Mapped[datetime]

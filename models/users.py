@@ -34,11 +34,23 @@ class User(Base):
     registered_at: Mapped[datetime]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
+    # Since then nothing in the record says who this was.
+    erased_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("uq_users_login", "username", unique=True, postgresql_where=text("password_hash IS NOT NULL")),
         Index("ix_users_registered_at", "registered_at"),
+        Index("ix_users_erased_at", "erased_at", postgresql_where=text("erased_at IS NOT NULL")),
     )
+
+
+class ErasedUser(Base):
+    """What a registration sent again is recognised by after its user was erased: SHA-256 of the signup service's user_id."""
+
+    __tablename__ = "erased_users"
+
+    external_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
 
 
 class Consultant(Base):
