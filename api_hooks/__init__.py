@@ -12,19 +12,25 @@ def on_user_registered(user_id: str, user_info: dict[str, Any]) -> UUID:
     and DatabaseUnavailableError.
     """
     # Imported here so that `import api_hooks` asks for no configuration.
+    import time
+
     from pydantic import ValidationError
 
+    from core import tracing
     from core.errors import InvalidInputError
     from models import StepName
     from services import intake
     from services.intake import IntakeStatus
     from tasks.publish import publish_steps
 
+    started_ns = time.time_ns()
     try:
         acceptance = intake.on_user_registered(user_id, user_info)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise InvalidInputError(problems) from None
+    if acceptance.status is not IntakeStatus.DUPLICATE:
+        tracing.root("on_user_registered", acceptance.journey_id, started_ns=started_ns)
     if acceptance.status is IntakeStatus.ACCEPTED:
         publish_steps(StepName.CREATE_CONVERSATION, [acceptance.journey_id])
     return acceptance.journey_id

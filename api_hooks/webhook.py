@@ -1,5 +1,6 @@
 """POST /hooks/registrations: the signup service tells of a new customer."""
 
+import time
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_hooks.intake import Intake
 from clients.rate_limit import RateLimit
+from core import tracing
 from core.errors import AnmeiError, InvalidInputError
 from services import automation, webhook_signature
 from services.intake import Acceptance, IntakeStatus, Registration, Submission
@@ -76,6 +78,7 @@ class WebhookState:
 async def receive_registration(request: Request) -> Response:
     """Verify, validate and commit one event; 202 means committed. Signed as the Standard Webhooks specification says."""
     state: WebhookState = request.app.state.webhook
+    started_ns = time.time_ns()
     # The middleware bounds its size.
     body = await request.body()
     webhook_id = webhook_signature.verify(body, request.headers)
@@ -84,6 +87,9 @@ async def receive_registration(request: Request) -> Response:
         return _answer(None, IntakeStatus.SKIPPED, "unknown_event_type")
     await state.rate_limit.check(automation.current().intake.rate_limit_per_second)
     acceptance = await state.intake.accept(Submission(_registration(event), webhook_id))
+    if acceptance.status is not IntakeStatus.DUPLICATE:
+        caller = request.headers.get("traceparent")
+        tracing.root(f"POST {PATH}", acceptance.journey_id, started_ns=started_ns, traceparent=caller)
     return _answer(acceptance, acceptance.status, acceptance.reason)
 
 

@@ -32,6 +32,8 @@ class AgentRequest:
     query: str
     user: str
     trace_id: str | None
+    # W3C trace context, sent along where traces are on.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

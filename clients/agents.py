@@ -6,7 +6,10 @@ clients.agent_codes.AgentCode. Cancelling a future, or its timeout, stops the ru
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from uuid import UUID
 
 from clients import agent_loop, dify, openai_compatible
 from clients.agent_codes import BOUNDED_RETRY_CODES, MAX_BOUNDED_RETRIES, AgentCode
@@ -14,6 +17,8 @@ from clients.agent_errors import agent_error
 from clients.agent_loop import AgentLoop, shutdown
 from clients.agent_types import AgentAnswer, AgentInfo, AgentRequest, AgentTarget
 from clients.delta_relay import DeltaRelay
+from core import tracing
+from core.tracing import AnySpan, Kind
 
 __all__ = [
     "BOUNDED_RETRY_CODES",
@@ -63,11 +68,37 @@ def start(request: AgentRequest, on_delta: Callable[[str], None] | None = None) 
     and that the answer need not repeat. `future.cancel()` works while the run is on, and stops it.
     """
 
+    if tracing.enabled() and request.trace_id:
+        return _traced(request, on_delta)
+    return _start(request, on_delta)
+
+
+def _start(request: AgentRequest, on_delta: Callable[[str], None] | None) -> "Future[AgentAnswer]":
     async def work(loop: AgentLoop) -> AgentAnswer:
         relay = None if on_delta is None else DeltaRelay(on_delta, loop.deltas)
         return await _provider(request.target).run(loop, request, relay)
 
     return agent_loop.current().submit(work)
+
+
+def _traced(request: AgentRequest, on_delta: Callable[[str], None] | None) -> "Future[AgentAnswer]":
+    """Start the run in a span whose context the agent is given, so that what it calls of ours is found below it."""
+    about = {
+        "gen_ai.provider.name": request.target.provider,
+        "server.address": urlsplit(request.target.base_url).netloc,
+    }
+    span = tracing.span("agent call", [UUID(request.trace_id)], kind=Kind.CLIENT, attributes=about)
+    future = _start(replace(request, traceparent=span.traceparent()), on_delta)
+    future.add_done_callback(lambda ended: _end(span, ended))
+    return future
+
+
+def _end(span: AnySpan, ended: "Future[AgentAnswer]") -> None:
+    if ended.cancelled():
+        span.end("cancelled")
+        return
+    error = ended.exception()
+    span.end(getattr(error, "code", None) or error)
 
 
 def info(target: AgentTarget) -> "Future[AgentInfo]":

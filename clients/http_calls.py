@@ -37,7 +37,7 @@ def endpoint(base_url: str, path: str) -> str:
     return (base if _VERSION_SEGMENT.search(parts.path) else f"{base}/v1") + path
 
 
-def headers(key: SecretStr, trace_id: str | None = None) -> dict[str, str]:
+def headers(key: SecretStr, trace_id: str | None = None, traceparent: str | None = None) -> dict[str, str]:
     """Return the headers of a call; raise AGENT_BAD_KEY when the key could not travel in one."""
     value = key.get_secret_value().strip()
     if not _PRINTABLE.fullmatch(value):
@@ -49,6 +49,8 @@ def headers(key: SecretStr, trace_id: str | None = None) -> dict[str, str]:
     }
     if trace_id and _PRINTABLE.fullmatch(trace_id) and len(trace_id) <= 128:
         sent["x-trace-id"] = trace_id
+    if traceparent:
+        sent["traceparent"] = traceparent
     return sent
 
 

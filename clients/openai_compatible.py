@@ -128,7 +128,7 @@ async def run(loop: AgentLoop, request: AgentRequest, relay: DeltaRelay | None) 
 
     call = agent_stream.StreamCall(
         url=http_calls.endpoint(target.base_url, "/chat/completions"),
-        headers=http_calls.headers(target.api_key, request.trace_id),
+        headers=http_calls.headers(target.api_key, request.trace_id, request.traceparent),
         body=orjson.dumps(run_body(request)),
         key=target.api_key,
         transcript=ChatTranscript(target.api_key),

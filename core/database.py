@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from core import tracing
 from core.errors import DatabaseUnavailableError
 from core.settings import get_settings
 
@@ -79,7 +80,7 @@ def unit_of_work() -> Iterator[Session]:
     """
     session = sessionmaker(engine(), expire_on_commit=False)()
     try:
-        with session.begin():
+        with tracing.span("transaction"), session.begin():
             yield session
     except (DBAPIError, PoolTimeoutError) as error:
         if is_unavailable(error):
@@ -106,6 +107,10 @@ def _create_engine() -> Engine:
     )
     event.listen(made, "checkin", _note_use)
     event.listen(made, "checkout", _ping_if_stale)
+    if tracing.enabled():
+        from core import tracing_sql
+
+        tracing_sql.watch(made)
     return made
 
 

@@ -14,8 +14,18 @@ _MASKED_FIELDS = {"phone", "email", "username", "password", "api_key", "token", 
 _PHONE = re.compile(r"\+?\d{7,15}(?=\D|$)")
 
 
+_role = "process"
+
+
+def current_role() -> str:
+    """Return the role this process's logs were set up for."""
+    return _role
+
+
 def configure_logging(role: str) -> None:
     """Set up this process's logs: level and form from the settings, the role bound to every line."""
+    global _role
+    _role = role
     settings = get_settings()
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -31,6 +31,12 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     # The key a stdio session of the MCP server is opened with; the other transports take it from each request.
     mcp_key: SecretStr | None = None
+    # Where traces are sent (OTLP over HTTP, http://host:4318), and of how many journeys; unset: none. The second name is
+    # OpenTelemetry's own.
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("ANMEI_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    trace_ratio: float = Field(default=1.0, ge=0, le=1)
     # Armed fault points, for crash tests only; see core/faults.py.
     faults: str = Field(default="", repr=False)
 

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolResult, TextContent
 
-from core import log_events
+from core import log_events, tracing
 from core.clock import utc_now
 from core.errors import AnmeiError, InvalidInputError, NotAllowedError, RateLimitedError
 from core.logging import get_logger
+from core.tracing import Kind
 from mcp_server import outputs
 from mcp_server.catalogue import Catalogue, OfferedTool
 from mcp_server.limits import RateLimiter
@@ -43,6 +44,8 @@ class Caller:
     transport: str
     app_id: str | None = None
     acting_for: str | None = None
+    # The caller's trace context, where traces are on.
+    traceparent: str | None = None
 
 
 class Answer(NamedTuple):
@@ -79,7 +82,7 @@ class ToolRunner:
             answer = Answer(reason, "", "UNKNOWN_TOOL", "not offered to this key")
         else:
             context.group, context.config = view.entry if view else caller.group, offered.entry.config
-            answer = await self._answer(offered, context, arguments or {})
+            answer = await self._traced_answer(caller, offered, context, arguments or {})
         duration_ms = round((time.perf_counter() - started) * 1000, 3)
         self._record(caller, context, name, arguments, answer, started_at, duration_ms, protocol_version)
         if offered is None:
@@ -90,6 +93,19 @@ class ToolRunner:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _traced_answer(
+        self, caller: Caller, offered: OfferedTool, context: CallContext, arguments: dict[str, Any]
+    ) -> Answer:
+        tool = offered.entry.name
+        with tracing.gathered(f"tools/call {tool}", kind=Kind.SERVER, attributes={"mcp.tool.name": tool}) as span:
+            answer = await self._answer(offered, context, arguments)
+            # Only now it is known whose handle it was, and so in which trace this belongs.
+            if context.journey_id is not None:
+                span.belongs_to([context.journey_id], parent=tracing.own_in(caller.traceparent, context.journey_id))
+            if answer.outcome is not CallOutcome.OK:
+                span.fail(answer.error_code or str(answer.outcome))
+            return answer
 
     async def _answer(self, offered: OfferedTool, context: CallContext, arguments: dict[str, Any]) -> Answer:
         try:
@@ -135,7 +151,7 @@ class ToolRunner:
             async with asyncio.timeout(offered.entry.timeout_seconds):
                 if offered.function.is_async:
                     return await work()
-                future = self._threads.submit(work)
+                future = self._threads.submit(tracing.carried(work))
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             if not offered.function.is_async:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from core import crypto
+from core import crypto, tracing
 from mcp_server.calls import Caller
 from mcp_server.catalogue import Catalogue
 from services.mcp_settings import LOOPBACK, McpSettings
@@ -18,6 +18,7 @@ from services.mcp_settings import LOOPBACK, McpSettings
 # Who uses this server says which application it is, and whom it acts for, in these.
 APP_ID_HEADER = b"x-caller-app-id"
 ACTING_FOR_HEADER = b"x-acting-user"
+TRACE_HEADER = b"traceparent"
 MAX_HEADER_VALUE = 200
 _KEY = re.compile(rb"mcp_key_[A-Za-z0-9_-]{20,128}\Z")
 
@@ -88,7 +89,8 @@ def authenticate(headers: list[tuple[bytes, bytes]], catalogue: Catalogue, trans
         return WRONG_KEY
     if not group.enabled:
         return GROUP_DISABLED
-    return Caller(group, transport, _text(headers, APP_ID_HEADER), _text(headers, ACTING_FOR_HEADER))
+    traceparent = _text(headers, TRACE_HEADER) if tracing.enabled() else None
+    return Caller(group, transport, _text(headers, APP_ID_HEADER), _text(headers, ACTING_FOR_HEADER), traceparent)
 
 
 def cleaned_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from uuid import UUID
 
 from clients import fanout
-from core import log_events
+from core import log_events, tracing
 from core.database import unit_of_work
 from core.logging import get_logger
 from models import StepName
@@ -22,7 +22,7 @@ OnReady = Callable[[Collection[UUID]], None]
 
 def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: str) -> None:
     """Post these texts where no greeting was stored yet; `on_ready` hears whose notification became due. Idempotent."""
-    with unit_of_work() as session:
+    with tracing.span("greet with the template", texts, attributes={"reason": reason}), unit_of_work() as session:
         greeted = effects.post_templates(
             session,
             texts,

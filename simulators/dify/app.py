@@ -76,6 +76,7 @@ class Simulator:
         faults = self.draw_faults(app, user)
         trace_id = request.headers.get("x-trace-id")
         run = Run(app.key, app.mode, user, inputs, query, response_mode, conversation_id, faults, trace_id)
+        run.traceparent = request.headers.get("traceparent")
         # On unless switched off, for a new conversation: a second model call, for its title.
         run.auto_generate_name = (
             app.mode in CHAT_MODES and asked is None and body.get("auto_generate_name") is not False

@@ -151,7 +151,7 @@ class Execution:
         run = self.run
 
         async def call_and_record() -> McpCall:
-            call = await mcp.call(TOOL, arguments)
+            call = await mcp.call(TOOL, arguments, traceparent=run.traceparent)
             run.mcp_calls.append(call)
             return call
 

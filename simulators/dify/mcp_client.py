@@ -52,7 +52,7 @@ class McpClient:
         """Whether the app was given the tool. With an address from the command line it is taken to be there."""
         return self.url is not None and (self.tools is None or name in self.tools)
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> McpCall:
+    async def call(self, tool: str, arguments: dict[str, Any], *, traceparent: str | None = None) -> McpCall:
         """Call the tool in a session of its own; a failure is recorded in the returned call, never raised."""
         record = McpCall(tool, without_empty(arguments))
         if self.url is None:
@@ -61,7 +61,8 @@ class McpClient:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                async with Target(self.url, self._key, self._http, self._timeout_seconds).session() as session:
+                target = Target(self.url, self._key, self._http, self._timeout_seconds, traceparent)
+                async with target.session() as session:
                     record.session_id_issued = session.session_id is not None
                     record.protocol_version = session.protocol_version
                     result = await session.request("tools/call", {"name": tool, "arguments": record.arguments})

@@ -46,11 +46,15 @@ async def events(response: httpx.Response) -> AsyncIterator[tuple[str, str]]:
 class Target:
     """One server address with its key."""
 
-    def __init__(self, url: str, key: str | None, http: httpx.AsyncClient, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, key: str | None, http: httpx.AsyncClient, timeout_seconds: float, traceparent: str | None = None
+    ) -> None:
         self.url, self.http, self.timeout_seconds = url, http, timeout_seconds
         self.headers = dict(_ACCEPT)
         if key:
             self.headers["authorization"] = f"Bearer {key}"
+        if traceparent:
+            self.headers["traceparent"] = traceparent
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator["Session"]:

@@ -42,6 +42,8 @@ class Run:
     conversation_id: str
     faults: dict[str, dict[str, Any]] = field(default_factory=dict)
     trace_id: str | None = None
+    # W3C trace context of the request; an instrumented Dify passes its own on.
+    traceparent: str | None = None
     task_id: str = field(default_factory=lambda: str(uuid4()))
     message_id: str = field(default_factory=lambda: str(uuid4()))
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
