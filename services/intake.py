@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from sqlalchemy.exc import DBAPIError
 
-from core import log_events
+from core import log_events, tracing
 from core.database import unit_of_work
 from core.ids import new_handle, new_id
 from core.logging import get_logger
@@ -116,7 +116,7 @@ def on_user_registered(user_id: str, user_info: dict[str, Any]) -> Acceptance:
 def _accept(submissions: Sequence[Submission]) -> list[Acceptance]:
     settings = automation.current()
     rows = [_row(one, settings) for one in submissions]
-    with unit_of_work() as session:
+    with tracing.gathered("accept registrations") as span, unit_of_work() as session:
         made = intake_queries.insert_registrations(
             session,
             _first_of_each(rows),
@@ -126,6 +126,7 @@ def _accept(submissions: Sequence[Submission]) -> list[Acceptance]:
             greet_by_seconds=_greet_by_seconds(settings),
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
         )
+        span.belongs_to(made)
         others = [row for row in rows if UUID(row["journey_id"]) not in made]
         first = intake_queries.resolve_duplicates(session, others, kind=JourneyKind.REGISTRATION) if others else {}
     return [_acceptance(row, made, first) for row in rows]

@@ -17,6 +17,7 @@ from core.errors import DatabaseUnavailableError
 from core.logging import get_logger
 from core.settings import get_settings
 from services import heartbeats, shutdown
+from worker import tracing
 from worker.watchdog import Glance, Watchdog
 
 log = get_logger(__name__)
@@ -76,6 +77,7 @@ def connect() -> None:
     # A pool of threads ends with the worker, a pool of processes each for itself.
     signals.worker_process_shutdown.connect(_stop_calls, weak=False)
     signals.worker_shutdown.connect(_stop_calls, weak=False)
+    tracing.connect()
 
 
 def _ready(sender: Any, **_: Any) -> None:
