@@ -1,5 +1,6 @@
 """The API's application: everything it serves, put together, with what lives as long as the process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,6 +35,7 @@ from core import database
 from core.logging import configure_logging
 from mcp_server.app import door_routes
 from mcp_server.server import McpServer
+from services import confirmations
 
 # Endpoints run in threads, the webhook's commits beside them; more would only wait for each other in PostgreSQL.
 POOL_CONNECTIONS = 16
@@ -101,9 +103,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.webhook = webhook.WebhookState()
     app.state.hub = Hub()
     app.state.hub.start()
+    confirmations.begin("api")
     try:
         async with app.state.mcp.run():
             yield
     finally:
         await app.state.hub.stop()
         await app.state.webhook.close()
+        await asyncio.to_thread(confirmations.end)

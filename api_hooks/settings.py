@@ -12,7 +12,7 @@ from api_hooks.fields import LIMIT_DEFAULT, Cursor, Input, JsonObject, Limit, Re
 from api_hooks.responses import Envelope, Page
 from core.errors import InvalidInputError
 from models import SettingsVersion
-from services import settings_admin
+from services import confirmations, settings_admin
 from services.auth import Identity
 from services.permissions import Permission
 from services.settings_admin import FAMILIES
@@ -68,6 +68,32 @@ class SettingsIn(BaseModel):
     version: Annotated[int, Field(ge=0)] | None = None
 
 
+class ProcessOut(BaseModel):
+    """One process that runs these settings."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    role: str = Field(description="api, worker, mcp or beat.")
+    host: str
+    pid: int
+    version: int
+    state: confirmations.State = Field(
+        description="current; following: the change is younger than a second; behind; refused: it cannot read the newest "
+        "version and runs the last it can; silent: connected, but not heard of."
+    )
+    since: datetime
+    seen_seconds_ago: float
+
+
+class ProcessesOut(BaseModel):
+    """The newest version, how many processes run it, and each of them."""
+
+    version: int
+    current: int
+    total: int
+    items: list[ProcessOut]
+
+
 class Rollback(Input):
     version: Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -111,6 +137,15 @@ def get_history(
     items = [SettingsVersionOut(id=row.id, **_shown(row).model_dump()) for row in found[:limit]]
     next_cursor = cursor_of(items[-1].id) if len(found) > limit else None
     return Envelope(data=Page(items=items, next_cursor=next_cursor))
+
+
+@router.get("/{name}/processes", summary="Which process runs which version")
+def get_processes(name: Family, _: Configurer) -> Envelope[ProcessesOut]:
+    """Answer what each process says it runs: after a change all are `current` within a second."""
+    found = confirmations.processes(name)
+    items = [ProcessOut.model_validate(one) for one in found.listed]
+    data = ProcessesOut(version=found.newest, current=found.current, total=len(items), items=items)
+    return Envelope(data=data)
 
 
 @router.post("/{name}/rollback", summary="Write an old version again")

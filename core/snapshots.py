@@ -98,11 +98,21 @@ def forget_all() -> None:
             snapshot._value = None
 
 
+def listener_pid() -> int | None:
+    """Return the server's process behind this process's listening connection; None while nobody listens."""
+    return _listener.backend_pid if _listener.listening and _listener.owner == os.getpid() else None
+
+
 class _Listener:
     def __init__(self) -> None:
         self.listening = False
+        self.backend_pid: int | None = None
         self._pid = 0
         self._lock = threading.Lock()
+
+    @property
+    def owner(self) -> int:
+        return self._pid
 
     def ensure_running(self) -> None:
         with self._lock:
@@ -130,6 +140,7 @@ class _Listener:
                 for snapshot in snapshots:
                     if snapshot._value is not None:
                         snapshot._refresh()
+            self.backend_pid = connection.info.backend_pid
             self.listening = True
             while True:
                 names = {notice.payload for notice in connection.notifies(timeout=PING_SECONDS, stop_after=1)}

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.errors import AnmeiError
 from mcp_server.doors import SSE_MESSAGES, SseDoor, StreamableHttpDoor
 from mcp_server.server import McpServer
-from services import figures, mcp_status
+from services import confirmations, figures, mcp_status
 
 
 def create_app(server: McpServer | None = None) -> Starlette:
@@ -23,7 +23,9 @@ def create_app(server: McpServer | None = None) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with mcp.run():
+            confirmations.begin("mcp")
             yield
+        await asyncio.to_thread(confirmations.end)
 
     async def ready(_: Request) -> Response:
         return await _ready(mcp)

@@ -20,10 +20,11 @@ from core.settings import MissingSettingError, get_settings
 from queries import figures as queries
 from queries import figures_now
 from queries.figures import GREETING_TARGET_SECONDS
-from services import heartbeats, mcp_figures
+from services import confirmations, heartbeats, mcp_figures
 from services.figures_catalog import Part
 from services.figures_families import Figures
 from services.journey_plan import Queue
+from services.settings_admin import ALL_FAMILIES
 from services.webhook_counts import FOLD_AFTER_SECONDS, KEEPER_ID, count_webhook, flush
 
 __all__ = ["CONTENT_TYPE", "count_webhook", "flush", "forget", "render", "roll"]
@@ -173,6 +174,10 @@ def _read_record() -> list[Family]:
             figures.set("agent_circuit_state", state, agent)
         workers = figures_now.list_heartbeats(session, within_seconds=heartbeats.ALIVE_SECONDS)
     _add_now(figures, now)
+    for name in ALL_FAMILIES:
+        found = confirmations.processes(name)
+        for state in confirmations.State:
+            figures.set("anmei_settings_processes", sum(one.state is state for one in found.listed), name, state)
     figures.set("celery_workers", len(workers))
     for queue in Queue:
         figures.set("celery_queue_consumers", sum(queue in worker.queues for worker in workers), queue)

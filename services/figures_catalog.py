@@ -234,6 +234,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "celery_queue_consumers", Kind.GAUGE, "Workers heard of lately that consume a queue.", ("queue",), _each(Queue)
     ),
+    Metric(
+        "anmei_settings_processes",
+        Kind.GAUGE,
+        "Processes by whether they run the newest version of these settings.",
+        ("settings", "state"),
+    ),
     Metric("anmei_database_bytes", Kind.GAUGE, "Size of the database.", (), ((),)),
     Metric(
         "anmei_disk_free_bytes", Kind.GAUGE, "Free space where this process keeps its data directory.", part=Part.DISK

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from core.database import unit_of_work
 from core.errors import NotFoundError
@@ -38,13 +38,21 @@ def family(name: str, *, among: Mapping[str, SettingsFamily[Any]] = FAMILIES) ->
 
 
 def in_force(name: str, *, among: Mapping[str, SettingsFamily[Any]] = FAMILIES) -> SettingsVersion:
-    """Return the version in force; version 0, written by nobody, are the built-in defaults."""
+    """Return the version in force; version 0, written by nobody, are the built-in defaults.
+
+    Of a newest version that today's types cannot read, the values are those that run in its place: what is saved next
+    replaces it.
+    """
     chosen = family(name, among=among)
     with unit_of_work() as session:
         stored = queries.find_current(session, name)
     # Read through today's types, so that a field added since shows its default.
     if stored is not None:
-        stored.data = chosen.validated(stored.data).model_dump(mode="json")
+        try:
+            values = chosen.validated(stored.data)
+        except ValidationError:
+            values = chosen.stored().values
+        stored.data = values.model_dump(mode="json")
         return stored
     return SettingsVersion(
         name=name, version=0, data=chosen.validated({}).model_dump(mode="json"), created_by="built in"

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
+from core import log_events
 from core.database import unit_of_work
 from core.errors import ConflictError
+from core.logging import get_logger
 from core.snapshots import Snapshot
 from models import SettingsVersion
 from queries import settings as settings_queries
@@ -16,7 +18,10 @@ from services import audit
 
 # The name under which every write to settings_versions is announced (migration 0001).
 ANNOUNCED_AS = "settings"
+# How far back a version that today's types can read is looked for.
+TRIED_MOST = 50
 
+log = get_logger(__name__)
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -26,6 +31,8 @@ class Versioned(Generic[T]):
 
     version: int
     values: T
+    # The newest version where it is another one: today's types cannot read it, so the last one they can is run.
+    refused: int | None = None
 
 
 class SettingsFamily(Generic[T]):
@@ -43,6 +50,10 @@ class SettingsFamily(Generic[T]):
     def current_version(self) -> int:
         """Return the version this process runs."""
         return self._snapshot.current().version
+
+    def running(self) -> Versioned[T]:
+        """Return what this process runs, with the newer version it refused, if there is one."""
+        return self._snapshot.current()
 
     def on_change(self, notify: Callable[[Versioned[T]], None]) -> None:
         """Call `notify` with every version newly loaded in this process, on the thread that loaded it."""
@@ -89,7 +100,7 @@ class SettingsFamily(Generic[T]):
         return self._model.model_validate(values)
 
     def stored(self) -> Versioned[T]:
-        """Return the newest version straight from the database, whatever this process runs."""
+        """Return the newest version that can be read straight from the database, whatever this process runs."""
         with unit_of_work() as session:
             return self._load(session)
 
@@ -120,7 +131,21 @@ class SettingsFamily(Generic[T]):
         return Versioned(latest + 1, settings)
 
     def _load(self, session: Session) -> Versioned[T]:
-        stored = settings_queries.find_current(session, self.name)
-        if stored is None:
+        """Return the newest version today's types can read; the same one in every process, however long it has run.
+
+        A version they cannot read was written by another release, or past this code.
+        """
+        newest = settings_queries.find_current(session, self.name)
+        if newest is None:
             return Versioned(0, self._model())
-        return Versioned(stored.version, self._model.model_validate(stored.data))
+        try:
+            return Versioned(newest.version, self._model.model_validate(newest.data))
+        except ValidationError as error:
+            wrong = [".".join(map(str, one["loc"])) for one in error.errors(include_input=False, include_url=False)]
+            log.error(log_events.SNAPSHOT_REFUSED, snapshot=self.name, version=newest.version, fields=wrong[:10])
+        for older in settings_queries.list_versions(session, self.name, before=newest.id, limit=TRIED_MOST):
+            try:
+                return Versioned(older.version, self._model.model_validate(older.data), newest.version)
+            except ValidationError:
+                continue
+        return Versioned(0, self._model(), newest.version)

@@ -14,6 +14,7 @@ from core import log_events
 from core.errors import DatabaseUnavailableError
 from core.logging import configure_logging, get_logger
 from core.settings import get_settings
+from services import confirmations
 from services.greeting import greet_overdue
 from tasks.names import TaskName
 from tasks.publish import publish_maintenance, publish_notify
@@ -121,5 +122,7 @@ def main() -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: beat.stopping.set())
     log.info(log_events.PROCESS_STARTED)
+    confirmations.begin("beat")
     beat.run()
+    confirmations.end()
     log.info(log_events.PROCESS_STOPPED)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import signals
+from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.worker import state
 
 from clients import agents, broker
@@ -16,7 +17,7 @@ from core.clock import utc_now
 from core.errors import DatabaseUnavailableError
 from core.logging import get_logger
 from core.settings import get_settings
-from services import heartbeats, shutdown
+from services import confirmations, heartbeats, shutdown
 from worker import tracing
 from worker.watchdog import Glance, Watchdog
 
@@ -84,6 +85,9 @@ def _ready(sender: Any, **_: Any) -> None:
     global _worker
     _worker = _Worker(sender)
     _worker.start()
+    if not isinstance(sender.pool, ProcessPool):
+        # Its tasks run in this process; of a pool of processes each child says for itself what it runs.
+        confirmations.begin("worker")
     # What was loaded by now stays: no collection needs to look at it again.
     gc.freeze()
 
@@ -97,9 +101,11 @@ def _shutting_down(**_: Any) -> None:
 def _stop_calls(**_: Any) -> None:
     """Tell agents to stop what nobody will hear any more."""
     agents.shutdown()
+    confirmations.end()
 
 
 def _child_started(**_: Any) -> None:
     # A child of the pool works on one task at a time.
     database.set_pool_size(2)
+    confirmations.begin("worker")
     gc.freeze()

@@ -12,7 +12,7 @@ from admin.forms import identifier, whole
 from admin.web import Visit, pages, redirect, signed_in, status_of
 from core.errors import ConflictError, InvalidInputError
 from models import SettingsVersion
-from services import automation, settings_admin
+from services import automation, confirmations, settings_admin
 from services.permissions import Permission
 from services.settings_admin import ALL_FAMILIES
 
@@ -67,6 +67,12 @@ def save(name: str, visit: Configurer) -> Response:
         problem = visit.explain(error)
         return _page(visit, stored, values, expected=expected, problem=problem, status=status_of(error))
     return redirect(f"/admin/settings/{name}", done="settings-saved")
+
+
+@router.get("/{name}/processes/live")
+def processes(name: str, visit: Configurer) -> Response:
+    """Draw which process runs which version, for a page that is left open."""
+    return visit.live("settings_processes.html", processes=confirmations.processes(name))
 
 
 @router.get("/{name}/history")
@@ -131,7 +137,7 @@ def _page(
         changes=changes,
         reason=visit.form.line("reason"),
         families=list(ALL_FAMILIES),
-        running=settings_admin.family(stored.name, among=ALL_FAMILIES).current_version(),
+        processes=confirmations.processes(stored.name),
     )
 
 

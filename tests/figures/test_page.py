@@ -206,7 +206,7 @@ def test_no_label_carries_an_id_a_name_or_a_number_of_a_customer(connection: psy
     body = figures.render().decode()
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", body)
     allowed = set().union(*CONTRACT.values()) | {"le", "part", "generation", "implementation"}
-    allowed |= {"major", "minor", "patchlevel", "version"}
+    allowed |= {"major", "minor", "patchlevel", "version", "settings", "state"}
     found = {name for line in body.splitlines() if line[0] != "#" for name in re.findall(r'(\w+)="', line)}
     assert found <= allowed
 
