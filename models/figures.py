@@ -69,5 +69,7 @@ class WorkerHeartbeat(Base):
     started_at: Mapped[CreatedAt]
     seen_at: Mapped[CreatedAt]
     last_task_at: Mapped[datetime | None]
+    # By how much the worker's clock is ahead of the database's; the way between them is part of it.
+    clock_ahead_seconds: Mapped[float | None]
 
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)

@@ -105,17 +105,26 @@ def fold_webhook_outcomes(session: Session, keeper_id: UUID, *, older_than_secon
 
 
 _BEAT = text("""
-INSERT INTO worker_heartbeats (id, role, pid, host, queues, last_task_at)
-VALUES (:id, :role, :pid, :host, :queues, :last_task_at)
+INSERT INTO worker_heartbeats (id, role, pid, host, queues, last_task_at, clock_ahead_seconds)
+VALUES (:id, :role, :pid, :host, :queues, :last_task_at, extract(epoch FROM :clock_at - clock_timestamp())::float8)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), queues = excluded.queues,
-    last_task_at = greatest(worker_heartbeats.last_task_at, excluded.last_task_at)
+    last_task_at = greatest(worker_heartbeats.last_task_at, excluded.last_task_at),
+    clock_ahead_seconds = excluded.clock_ahead_seconds
 """)
 
 
 def write_heartbeat(
-    session: Session, *, id: str, role: str, pid: int, host: str, queues: Sequence[str], last_task_at: datetime | None
+    session: Session,
+    *,
+    id: str,
+    role: str,
+    pid: int,
+    host: str,
+    queues: Sequence[str],
+    last_task_at: datetime | None,
+    clock_at: datetime,
 ) -> None:
-    """Say that this worker is there, and drop those not heard of for a day."""
+    """Say that this worker is there and what its clock shows, and drop those not heard of for a day."""
     parameters = {
         "id": id,
         "role": role,
@@ -123,6 +132,7 @@ def write_heartbeat(
         "host": host,
         "queues": list(queues),
         "last_task_at": last_task_at,
+        "clock_at": clock_at,
     }
     session.execute(_BEAT, parameters)
     session.execute(text("DELETE FROM worker_heartbeats WHERE seen_at < now() - interval '1 day'"))
@@ -144,11 +154,12 @@ class Heartbeat:
     queues: list[str]
     seen_seconds_ago: float
     last_task_seconds_ago: float | None
+    clock_ahead_seconds: float | None
 
 
 _ALIVE = text("""
 SELECT id, role, host, pid, queues, extract(epoch FROM clock_timestamp() - seen_at)::float8 AS seen_seconds_ago,
-       extract(epoch FROM clock_timestamp() - last_task_at)::float8 AS last_task_seconds_ago
+       extract(epoch FROM clock_timestamp() - last_task_at)::float8 AS last_task_seconds_ago, clock_ahead_seconds
 FROM worker_heartbeats WHERE seen_at > now() - make_interval(secs => :within_seconds) ORDER BY id
 """)
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 from datetime import datetime
 
+from core.clock import utc_now
 from core.database import unit_of_work
 from queries import figures_now
 from queries.figures_now import Heartbeat
@@ -28,6 +29,7 @@ def beat(worker_id: str, *, role: str, queues: Sequence[str], last_task_at: date
             host=socket.gethostname(),
             queues=queues,
             last_task_at=last_task_at,
+            clock_at=utc_now(),
         )
 
 
