@@ -22,7 +22,9 @@ SELECT v.id, v.customer_id, left(u.username, 200) AS customer_name, u.locale AS 
        c.display_name AS claimed_by, v.claimed_at, v.created_at, v.updated_at
 FROM conversations v
 JOIN users u ON u.id = v.customer_id
-LEFT JOIN consultants c ON c.id = v.claimed_by_id"""
+LEFT JOIN consultants c ON c.id = v.claimed_by_id
+-- Of somebody who was erased only the journey's record is left to see.
+WHERE u.erased_at IS NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def not_found() -> NotFoundError:
 
 def get_conversation(session: Session, conversation_id: UUID) -> ConversationRow:
     """Return the conversation; raise NotFoundError."""
-    row = session.execute(text(f"{_COLUMNS} WHERE v.id = :id"), {"id": conversation_id}).one_or_none()
+    row = session.execute(text(f"{_COLUMNS} AND v.id = :id"), {"id": conversation_id}).one_or_none()
     if row is None:
         raise not_found()
     return ConversationRow(**row._mapping)
@@ -90,7 +92,7 @@ def list_conversations(
 ) -> list[ConversationRow]:
     """Return the view's conversations, newest first."""
     going_on = "AND v.id < :before" if before is not None else ""
-    statement = text(f"{_COLUMNS} WHERE {_VIEWS[view]} {going_on} ORDER BY v.id DESC LIMIT :limit")
+    statement = text(f"{_COLUMNS} AND {_VIEWS[view]} {going_on} ORDER BY v.id DESC LIMIT :limit")
     parameters: dict[str, Any] = {"limit": limit}
     if "consultant_id" in _VIEWS[view]:
         parameters["consultant_id"] = consultant_id

@@ -20,7 +20,9 @@ _INSERT = text(f"""
 WITH r AS ({_ROWS}),
 fresh AS (
     SELECT r.* FROM r
-    WHERE r.webhook_id IS NULL OR NOT EXISTS (SELECT FROM webhook_receipts w WHERE w.webhook_id = r.webhook_id)
+    WHERE (r.webhook_id IS NULL OR NOT EXISTS (SELECT FROM webhook_receipts w WHERE w.webhook_id = r.webhook_id))
+      -- Somebody who was erased does not come back with a repeat of their registration.
+      AND NOT EXISTS (SELECT FROM erased_users e WHERE e.external_hash = sha256(convert_to(r.external_id, 'UTF8')))
 ),
 made AS (
     INSERT INTO users (id, external_id, username, email, phone, avatar, roles, primary_role, locale, source,
@@ -72,16 +74,17 @@ SELECT id FROM journey
 _RESOLVE = text(f"""
 WITH r AS ({_ROWS}),
 known AS (
-    SELECT r.journey_id AS asked_id, r.webhook_id, w.journey_id AS by_webhook, j.id AS by_user
+    SELECT r.journey_id AS asked_id, r.webhook_id, w.journey_id AS by_webhook, j.id AS by_user, e.user_id IS NOT NULL AS erased
     FROM r
     LEFT JOIN webhook_receipts w ON w.webhook_id = r.webhook_id
     LEFT JOIN users u ON u.external_id = r.external_id
-    LEFT JOIN journeys j ON j.user_id = u.id AND j.kind = :kind
+    LEFT JOIN erased_users e ON e.external_hash = sha256(convert_to(r.external_id, 'UTF8'))
+    LEFT JOIN journeys j ON j.user_id = coalesce(u.id, e.user_id) AND j.kind = :kind
 ),
 receipt AS (
     INSERT INTO webhook_receipts (webhook_id, journey_id)
     SELECT webhook_id, by_user FROM known
-    WHERE webhook_id IS NOT NULL AND by_webhook IS NULL AND by_user IS NOT NULL
+    WHERE webhook_id IS NOT NULL AND by_webhook IS NULL AND by_user IS NOT NULL AND NOT erased
     ON CONFLICT (webhook_id) DO NOTHING
 )
 SELECT asked_id, coalesce(by_webhook, by_user) AS journey_id FROM known

@@ -29,6 +29,9 @@ class Permission(StrEnum):
     MANAGE_MCP = "manage_mcp"
     MANAGE_AGENTS = "manage_agents"
     MANAGE_USERS = "manage_users"
+    # Masked without it, and shown by an act of its own, which is audited.
+    REVEAL_PERSONAL_DATA = "reveal_personal_data"
+    EXPORT_AND_ERASE = "export_and_erase"
     MANAGE_SECRETS = "manage_secrets"
     MANAGE_ALERTS = "manage_alerts"
     READ_AUDIT_LOG = "read_audit_log"
@@ -53,6 +56,8 @@ ROLES_OF: dict[Permission, frozenset[Role]] = {
     Permission.MANAGE_MCP: _ADMIN,
     Permission.MANAGE_AGENTS: _ADMIN,
     Permission.MANAGE_USERS: _ADMIN,
+    Permission.REVEAL_PERSONAL_DATA: _OPERATOR,
+    Permission.EXPORT_AND_ERASE: _ADMIN,
     Permission.MANAGE_SECRETS: _ADMIN,
     Permission.MANAGE_ALERTS: _ADMIN,
     Permission.READ_AUDIT_LOG: _ADMIN,

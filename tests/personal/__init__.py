@@ -1,0 +1,1 @@
+"""What becomes of one person's data: masked, handed out, erased, pruned."""
