@@ -43,6 +43,8 @@ SESSION_COOKIE = "anmei_session"
 VISITOR_COOKIE = "anmei_visitor"
 LANGUAGE_COOKIE = "anmei_lang"
 TOKEN_FIELD = "csrf_token"  # noqa: S105 - a field's name
+# Of the addresses that pages poll by themselves.
+LIVE_ENDING = "/live"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; img-src 'self' data:"
 HEADERS = {
@@ -186,7 +188,8 @@ def signed_in(permission: Permission | None) -> Callable[[Request], Visit]:
         cookie = request.cookies.get(SESSION_COOKIE, "")
         if not cookie:
             raise NotAuthenticatedError("sign in first")
-        found = Visit(request, auth.identify_browser(SecretStr(cookie)), cookie)
+        identity = auth.identify_browser(SecretStr(cookie), in_use=not _is_polled(request))
+        found = Visit(request, identity, cookie)
         request.state.visit = found
         if permission is not None:
             found.who.require(permission)
@@ -258,6 +261,11 @@ async def _take_form(request: Request) -> None:
     request.state.form = form
 
 
+def _is_polled(request: Request) -> bool:
+    """Tell whether the page's script asks, not a person: parts of pages that keep themselves up to date."""
+    return request.url.path.endswith(LIVE_ENDING)
+
+
 def _same_origin(headers: Mapping[str, str]) -> bool:
     """Tell whether the Origin header, where there is one, names the host that was asked."""
     origin = headers.get("origin")
@@ -270,7 +278,7 @@ def _answer(request: Request, error: AnmeiError) -> Response:
         # Not the reader's fault, and its text may name what only we should know; the edge logs it with its trace.
         raise error
     if isinstance(error, NotAuthenticatedError) and request.method in SAFE_METHODS:
-        if request.url.path.endswith("/live"):
+        if _is_polled(request):
             return Response(status_code=401)
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{LOGIN}?next={quote(target)}", 303, headers={"Cache-Control": "no-store"})

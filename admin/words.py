@@ -106,6 +106,8 @@ NOTICES: dict[str, str] = {
     "agent-deleted": N_("The agent was deleted."),
     "version-created": N_("The version was created."),
     "version-changed": N_("The version was changed; every process follows at once."),
+    "circuit-opened": N_("The circuit was opened: the next agent or the template greets."),
+    "circuit-closed": N_("The circuit was closed: the next welcome is asked for again."),
     "user-created": N_("The user was created."),
     "user-changed": N_("The user was changed. A new password or other roles end their sessions."),
     "password-changed": N_("The password was changed. Please sign in again."),
@@ -142,6 +144,8 @@ ERRORS: dict[str, str] = {
     "MCP_TOOL_NOT_FOUND": N_("There is no such tool."),
     "AGENT_EXISTS": N_("An agent of this name exists already."),
     "AGENT_HAS_CALLS": N_("The record of calls names this agent: disable it instead."),
+    "CUSTOMER_NOT_FOUND": N_("There is no such customer."),
+    "CUSTOMER_HAS_NO_JOURNEY": N_("This customer has no journey, so the agent's tools have nothing to look up."),
     "DATABASE_UNAVAILABLE": N_("The database does not answer at this moment. Please try again."),
 }
 

@@ -2,17 +2,17 @@
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api_hooks.auth import Origin, require
-from api_hooks.fields import Input, Moment
+from api_hooks.fields import Input, Moment, RequiredText
 from api_hooks.responses import Envelope, Page
 from core.clock import utc_now
-from services import agents_admin
+from services import agent_check, agents_admin
 from services.agents_admin import AgentChange, AgentFigures, NewAgent, NewVersion, VersionChange
 from services.auth import Identity
 from services.permissions import Permission
@@ -64,6 +64,20 @@ class VersionOut(_FromRow):
 class CheckIn(Input):
     """Which version to check; the agent as it is, if not said."""
 
+    version_id: UUID | None = None
+
+
+class CircuitIn(Input):
+    """Whose circuit (the agent's own, if no version is said), and what it is to be."""
+
+    version_id: UUID | None = None
+    state: Literal["open", "closed"]
+
+
+class PreviewIn(Input):
+    """For whom the welcome is written, by the signup service's id or ours, and by which version."""
+
+    customer: RequiredText
     version_id: UUID | None = None
 
 
@@ -162,6 +176,20 @@ def check_agent(agent_id: UUID, who: Manager, origin: Origin, body: CheckIn | No
     version_id = body.version_id if body else None
     found = agents_admin.check(agent_id, version_id, actor=who.actor, origin=origin)
     return Envelope(data=CheckOut.model_validate(found))
+
+
+@router.post("/{agent_id}/preview", summary="Have one customer's welcome written, and sent to nobody")
+def preview_agent(agent_id: UUID, body: PreviewIn, who: Manager, origin: Origin) -> Envelope[CheckOut]:
+    """Answer the welcome as the customer would read it; 404 for no such customer, 409 without a journey. A paid run."""
+    found = agent_check.preview(agent_id, body.version_id, customer=body.customer, actor=who.actor, origin=origin)
+    return Envelope(data=CheckOut.model_validate(found))
+
+
+@router.post("/{agent_id}/circuit", summary="Open or close a circuit by hand")
+def set_circuit(agent_id: UUID, body: CircuitIn, who: Manager, origin: Origin) -> Envelope[None]:
+    """Closed, it is asked again at once; open, after the breaker's open time by a probe."""
+    agents_admin.set_circuit(agent_id, body.version_id, is_open=body.state == "open", actor=who.actor, origin=origin)
+    return Envelope(data=None, message=f"the circuit is {body.state}")
 
 
 @router.get("/{agent_id}/versions", summary="List an agent's versions, newest first")

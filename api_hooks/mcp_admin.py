@@ -11,9 +11,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from api_hooks.auth import require
+from api_hooks.auth import Origin, require
 from api_hooks.fields import Cursor, Input, JsonObject, Limit, Moment, RequiredText, Text, iso
 from api_hooks.responses import ok
+from api_hooks.settings import IfMatch, etag, read_etag
 from core.errors import InvalidInputError
 from mcp_server import testcalls
 from mcp_server.tools import TOOLBOX
@@ -55,35 +56,37 @@ def list_groups(_: Admin) -> dict[str, Any]:
 
 
 @router.post("/groups", status_code=201, summary="Create a tool group; its key is in the answer, this once")
-def create_group(new: NewGroup, admin: Admin, response: Response) -> dict[str, Any]:
-    group, key = mcp_groups.create(new, actor=admin.actor)
+def create_group(new: NewGroup, admin: Admin, origin: Origin, response: Response) -> dict[str, Any]:
+    group, key = mcp_groups.create(new, actor=admin.actor, origin=origin)
     response.headers["cache-control"] = "no-store"
     return ok(mcp_groups.describe(group) | {"api_key": key.get_secret_value()}, "group created")
 
 
 @router.patch("/groups/{group_id}", summary="Change a tool group")
-def change_group(group_id: UUID, changed: GroupChange, admin: Admin) -> dict[str, Any]:
-    return ok(mcp_groups.describe(mcp_groups.change(group_id, changed, actor=admin.actor)), "group changed")
+def change_group(group_id: UUID, changed: GroupChange, admin: Admin, origin: Origin) -> dict[str, Any]:
+    return ok(
+        mcp_groups.describe(mcp_groups.change(group_id, changed, actor=admin.actor, origin=origin)), "group changed"
+    )
 
 
 @router.delete("/groups/{group_id}", summary="Delete a tool group with its tools' assignments")
-def delete_group(group_id: UUID, admin: Admin) -> dict[str, Any]:
-    mcp_groups.delete(group_id, actor=admin.actor)
+def delete_group(group_id: UUID, admin: Admin, origin: Origin) -> dict[str, Any]:
+    mcp_groups.delete(group_id, actor=admin.actor, origin=origin)
     return ok(None, "group deleted")
 
 
 @router.get("/groups/{group_id}/api-key", summary="Show a group's key; written down in the audit log")
-def show_key(group_id: UUID, admin: Admin, response: Response) -> dict[str, Any]:
+def show_key(group_id: UUID, admin: Admin, origin: Origin, response: Response) -> dict[str, Any]:
     response.headers["cache-control"] = "no-store"
-    return ok({"api_key": mcp_groups.reveal_key_by_id(group_id, admin.actor).get_secret_value()})
+    return ok({"api_key": mcp_groups.reveal_key_by_id(group_id, admin.actor, origin=origin).get_secret_value()})
 
 
 @router.post("/groups/{group_id}/regenerate-key", summary="Replace a group's key; the old one stops at once")
 def regenerate_key(
-    group_id: UUID, admin: Admin, response: Response, replacement: KeyReplacement | None = None
+    group_id: UUID, admin: Admin, origin: Origin, response: Response, replacement: KeyReplacement | None = None
 ) -> dict[str, Any]:
     expires_at = replacement.expires_at if replacement else None
-    key = mcp_groups.regenerate_key(group_id, actor=admin.actor, expires_at=expires_at)
+    key = mcp_groups.regenerate_key(group_id, actor=admin.actor, expires_at=expires_at, origin=origin)
     response.headers["cache-control"] = "no-store"
     return ok({"api_key": key.get_secret_value()}, "the old key is no longer valid")
 
@@ -100,20 +103,23 @@ def list_functions(_: Admin) -> dict[str, Any]:
 
 
 @router.post("/tools", status_code=201, summary="Offer a function in a group")
-def assign_tool(new: NewTool, admin: Admin) -> dict[str, Any]:
+def assign_tool(new: NewTool, admin: Admin, origin: Origin) -> dict[str, Any]:
     if new.tool_name not in TOOLBOX:
         raise InvalidInputError("there is no function of this name", code="MCP_TOOL_UNKNOWN")
-    return ok(_described(mcp_tools.describe(mcp_tools.assign(new, actor=admin.actor))), "tool assigned")
+    return ok(_described(mcp_tools.describe(mcp_tools.assign(new, actor=admin.actor, origin=origin))), "tool assigned")
 
 
 @router.put("/tools/{tool_id}", summary="Change a tool; in force in every process at once")
-def change_tool(tool_id: UUID, changed: ToolChange, admin: Admin) -> dict[str, Any]:
-    return ok(_described(mcp_tools.describe(mcp_tools.change(tool_id, changed, actor=admin.actor))), "tool changed")
+def change_tool(tool_id: UUID, changed: ToolChange, admin: Admin, origin: Origin) -> dict[str, Any]:
+    return ok(
+        _described(mcp_tools.describe(mcp_tools.change(tool_id, changed, actor=admin.actor, origin=origin))),
+        "tool changed",
+    )
 
 
 @router.delete("/tools/{tool_id}", summary="Take a tool out of its group")
-def remove_tool(tool_id: UUID, admin: Admin) -> dict[str, Any]:
-    mcp_tools.remove(tool_id, actor=admin.actor)
+def remove_tool(tool_id: UUID, admin: Admin, origin: Origin) -> dict[str, Any]:
+    mcp_tools.remove(tool_id, actor=admin.actor, origin=origin)
     return ok(None, "tool removed")
 
 
@@ -170,14 +176,21 @@ async def status(_: Admin) -> dict[str, Any]:
 
 
 @router.get("/settings", summary="Get the MCP server's settings")
-def get_settings(_: Admin) -> dict[str, Any]:
-    values = mcp_settings.current().model_dump(mode="json")
-    return ok({"version": mcp_settings.current_version(), "values": values})
+def get_settings(_: Admin, response: Response) -> dict[str, Any]:
+    running = mcp_settings.FAMILY.running()
+    response.headers["ETag"] = etag(running.version)
+    return ok({"version": running.version, "values": running.values.model_dump(mode="json")})
 
 
 @router.put("/settings", summary="Change the MCP server's settings; in force in every process at once")
-def change_settings(change: SettingsChange, admin: Admin) -> dict[str, Any]:
-    written = mcp_settings.change(change.values, actor=admin.actor, reason=change.reason)
+def change_settings(
+    change: SettingsChange, admin: Admin, origin: Origin, response: Response, if_match: IfMatch = None
+) -> dict[str, Any]:
+    expected = read_etag(if_match) if if_match is not None else None
+    written = mcp_settings.change(
+        change.values, actor=admin.actor, reason=change.reason, expected_version=expected, origin=origin
+    )
+    response.headers["ETag"] = etag(written.version)
     return ok({"version": written.version, "values": written.values.model_dump(mode="json")}, "settings changed")
 
 

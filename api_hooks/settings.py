@@ -102,7 +102,7 @@ class Rollback(Input):
 def get_settings(name: Family, _: Configurer, response: Response) -> Envelope[SettingsOut]:
     """Answer the newest version, with its number as ETag. Version 0 are the built-in defaults."""
     stored = settings_admin.in_force(name)
-    response.headers["ETag"] = _etag(stored.version)
+    response.headers["ETag"] = etag(stored.version)
     return Envelope(data=_shown(stored))
 
 
@@ -122,9 +122,9 @@ def put_settings(
     wanted = chosen.validated(body.values)
     if dry_run:
         return _changed(before, Versioned(before.version, wanted), dry_run=True)
-    expected = _read_etag(if_match) if if_match is not None else body.version
+    expected = read_etag(if_match) if if_match is not None else body.version
     written = chosen.change(body.values, actor=who.actor, reason=body.reason, expected_version=expected, origin=origin)
-    response.headers["ETag"] = _etag(written.version)
+    response.headers["ETag"] = etag(written.version)
     return _changed(before, written)
 
 
@@ -154,11 +154,11 @@ def roll_back(
 ) -> Envelope[SettingsChanged]:
     """Make an old version the newest one; 404 for one that never was, 0 for the built-in defaults."""
     before = settings_admin.in_force(name)
-    expected = _read_etag(if_match) if if_match is not None else None
+    expected = read_etag(if_match) if if_match is not None else None
     written = settings_admin.family(name).roll_back(
         body.version, actor=who.actor, expected_version=expected, origin=origin
     )
-    response.headers["ETag"] = _etag(written.version)
+    response.headers["ETag"] = etag(written.version)
     return _changed(before, written)
 
 
@@ -183,11 +183,12 @@ def _shown(stored: SettingsVersion) -> SettingsOut:
     )
 
 
-def _etag(version: int) -> str:
+def etag(version: int) -> str:
+    """Return the ETag of settings at this version."""
     return f'"{version}"'
 
 
-def _read_etag(given: str) -> int | None:
+def read_etag(given: str) -> int | None:
     """Return the version an ETag names; None for `*`, which any version matches (RFC 9110, 13.1.1)."""
     if given.strip() == "*":
         return None

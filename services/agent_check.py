@@ -11,9 +11,11 @@ from uuid import UUID
 from clients import agents as agent_client
 from clients.agents import AgentRequest, AgentTarget
 from core.database import unit_of_work
-from core.errors import AgentTransientError, AnmeiError, NotFoundError
+from core.errors import AgentTransientError, AnmeiError, ConflictError, NotFoundError
 from core.ids import new_handle
 from queries import agents as agent_queries
+from queries import subjects
+from queries import users as user_queries
 from services import agents, audit, automation
 from services.agents import KnownVersion
 from services.gateway import guard, prompt
@@ -26,6 +28,8 @@ T = TypeVar("T")
 INFO_SECONDS = 10.0
 # The caller of the check waits for it.
 MESSAGE_SECONDS = 30.0
+# How long the agent's tools answer for a customer a preview is written for.
+PREVIEW_SECONDS = 120.0
 NAME, LOCALE = "测试客户", "zh-CN"
 
 
@@ -90,6 +94,32 @@ def check(agent_id: UUID, version_id: UUID | None = None, *, actor: str = "syste
     return done
 
 
+def preview(
+    agent_id: UUID, version_id: UUID | None = None, *, customer: str, actor: str, origin: str | None = None
+) -> Check:
+    """Have the welcome of one customer (our id, or the signup service's) written as it would be; nothing is sent; a paid run.
+
+    The agent's tools answer for that customer, through the handle of their journey, which is good for PREVIEW_SECONDS again.
+    Audited, as the agent is told of them. Raises NotFoundError, and ConflictError for a customer without a journey.
+    """
+    version = _known(agent_id, version_id)
+    with unit_of_work() as session:
+        user = user_queries.find_customer(session, customer)
+        if user is None:
+            raise NotFoundError("no such customer", code="CUSTOMER_NOT_FOUND")
+        handle = subjects.lend_handle(session, user.id, new_handle(), seconds=PREVIEW_SECONDS)
+        if handle is None:
+            raise ConflictError("the customer has no journey", code="CUSTOMER_HAS_NO_JOURNEY")
+        noted = {"agent": str(agent_id), "version_id": str(version_id) if version_id else None}
+        audit.record(
+            session, actor=actor, action="agent.preview", subject=f"user:{user.id}", after=noted, origin=origin
+        )
+    locale = prompt.safe_locale(user.locale)
+    written_for = Customer(handle, user.username, user.locale, user.interests, user.source)
+    heard, answer = _hear(version, written_for, Recipient(locale, user.username, email=user.email, phone=user.phone))
+    return Check(tuple(heard), version.name, None, answer)
+
+
 def _known(agent_id: UUID, version_id: UUID | None) -> KnownVersion:
     with unit_of_work() as session:
         agent_queries.get_agent(session, agent_id)
@@ -111,7 +141,8 @@ def _check(version: KnownVersion) -> Check:
         findings.append(_compared(version.target, mode))
     if not findings[-1].ok:
         return Check(tuple(findings), name, mode)
-    heard, answer = _hear(version)
+    # A handle that was given to nobody: whatever the agent asks our tools with it, there is no customer behind it.
+    heard, answer = _hear(version, Customer(new_handle(), NAME, LOCALE), Recipient(LOCALE, NAME))
     return Check((*findings, *heard), name, mode, answer)
 
 
@@ -122,13 +153,11 @@ def _compared(target: AgentTarget, mode: str) -> Finding:
     return Finding("mode", False, detail, code="AGENT_MODE_DIFFERS")
 
 
-def _hear(version: KnownVersion) -> tuple[list[Finding], str | None]:
-    # A handle that was given to nobody: whatever the agent asks our tools with it, there is no customer behind it.
-    handle = new_handle()
+def _hear(version: KnownVersion, customer: Customer, recipient: Recipient) -> tuple[list[Finding], str | None]:
     instruction = {"instruction": version.instruction} if version.instruction else {}
-    written = prompt.build(Customer(handle, NAME, LOCALE), **instruction)
+    written = prompt.build(customer, **instruction)
     target = replace(version.target, timeout_seconds=min(version.target.timeout_seconds, MESSAGE_SECONDS))
-    request = AgentRequest(target, written.inputs, written.query, user=handle, trace_id=None)
+    request = AgentRequest(target, written.inputs, written.query, user=customer.handle, trace_id=None)
     began = time.monotonic()
     try:
         answer = _wait(lambda: agent_client.start(request), MESSAGE_SECONDS)
@@ -137,7 +166,7 @@ def _hear(version: KnownVersion) -> tuple[list[Finding], str | None]:
     tools = f", tools called: {', '.join(answer.tools)}" if answer.tools else ", no tool called"
     heard = Finding("message", True, f"{len(answer.text)} characters{tools}", duration_ms=_since_ms(began))
     settings = automation.current().gateway.guard
-    verdict = guard.check(answer.text, Recipient(LOCALE, NAME), settings, moderated=answer.moderated)
+    verdict = guard.check(answer.text, recipient, settings, moderated=answer.moderated)
     if verdict.accepted:
         return [heard, Finding("guard", True, "a customer could read it")], verdict.text
     refused = Finding("guard", False, f"refused: {verdict.reason} {verdict.detail}".strip(), code="ANSWER_REFUSED")

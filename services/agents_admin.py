@@ -239,6 +239,29 @@ def change_version(
     return version
 
 
+def set_circuit(
+    agent_id: UUID, version_id: UUID | None, *, is_open: bool, actor: str, origin: str | None = None
+) -> None:
+    """Open or close a version's circuit by hand (the agent's own without one); raise NotFoundError.
+
+    Opened, it is not asked until the breaker's open time is over and probes succeed: to take an agent out of use for longer,
+    disable it.
+    """
+    with unit_of_work() as session:
+        agent = queries.lock_agent(session, agent_id)
+        number = queries.lock_version_of(session, agent_id, version_id).number if version_id is not None else None
+        was = circuits.set_by_hand(session, version_id or agent_id, agent_id, is_open=is_open)
+        _audit(
+            session,
+            "agent.circuit",
+            agent,
+            actor,
+            origin,
+            before={"version": number, "circuit": str(was)},
+            after={"version": number, "circuit": "open" if is_open else "closed"},
+        )
+
+
 def _check_canaries(session: Session, agent_id: UUID, version: AgentVersion) -> None:
     if version.status != VersionStatus.CANARY:
         return

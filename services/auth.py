@@ -211,11 +211,14 @@ def identify(access_token: SecretStr) -> Identity:
     return as_identity(found)
 
 
-def identify_browser(cookie: SecretStr) -> Identity:
-    """Return whose browser it is; raise NotAuthenticatedError. The session lives on by being used."""
+def identify_browser(cookie: SecretStr, *, in_use: bool = True) -> Identity:
+    """Return whose browser it is; raise NotAuthenticatedError. The session lives on by being used.
+
+    With `in_use` False it does not: a page that is left open asks by itself, whether or not anybody sits before it.
+    """
     with unit_of_work() as session:
         found = queries.find_by_cookie(session, lookup_hash(cookie))
-        if found is not None:
+        if found is not None and in_use:
             queries.touch_session(session, found.session_id, utc_now() + IDLE_LIFETIME[SessionKind.UI])
     if found is None:
         raise NotAuthenticatedError("the session has ended", code="SESSION_ENDED")

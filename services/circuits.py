@@ -95,6 +95,19 @@ def close(keys: Mapping[UUID, UUID]) -> None:
             _store(row, Circuit())
 
 
+def set_by_hand(session: Session, key: UUID, agent_id: UUID, *, is_open: bool) -> CircuitState:
+    """Open or close a circuit in the caller's transaction, which audits it; return the state it was in.
+
+    An opened one behaves like one that failures opened: after its time it lets probes through, and closes when they succeed.
+    """
+    (row,) = gateway_queries.lock_circuits(session, {key: agent_id})
+    before = _circuit(row)
+    opened = Circuit(CircuitState.OPEN, opened_at=gateway_queries.clock(session), opened_times=before.opened_times + 1)
+    _store(row, opened if is_open else Circuit())
+    _log([(key, before.state, CircuitState(row.state))])
+    return before.state
+
+
 def _circuit(row: AgentCircuit) -> Circuit:
     return Circuit(state=CircuitState(row.state), **{name: getattr(row, name) for name in _STORED})
 

@@ -57,7 +57,7 @@ def get(group_id: UUID) -> ToolGroup:
         return queries.get_group(session, group_id)
 
 
-def create(new: NewGroup, *, actor: str) -> tuple[ToolGroup, SecretStr]:
+def create(new: NewGroup, *, actor: str, origin: str | None = None) -> tuple[ToolGroup, SecretStr]:
     """Create the group and its key; raise ConflictError when the name is taken."""
     key = new_key()
     group = ToolGroup(
@@ -67,7 +67,7 @@ def create(new: NewGroup, *, actor: str) -> tuple[ToolGroup, SecretStr]:
         with unit_of_work() as session:
             session.add(group)
             session.flush()
-            _audit(session, actor, "mcp_group.created", group, after=describe(group))
+            _audit(session, actor, origin, "mcp_group.created", group, after=describe(group))
             session.refresh(group)
     except IntegrityError:
         raise ConflictError(f"a tool group named {new.name!r} exists already", code="MCP_GROUP_EXISTS") from None
@@ -75,7 +75,7 @@ def create(new: NewGroup, *, actor: str) -> tuple[ToolGroup, SecretStr]:
     return group, key
 
 
-def change(group_id: UUID, changed: GroupChange, *, actor: str) -> ToolGroup:
+def change(group_id: UUID, changed: GroupChange, *, actor: str, origin: str | None = None) -> ToolGroup:
     """Set the given fields; raise NotFoundError. Disabling a group refuses its key and ends its open streams."""
     with unit_of_work() as session:
         group = queries.lock_group(session, group_id)
@@ -83,21 +83,23 @@ def change(group_id: UUID, changed: GroupChange, *, actor: str) -> ToolGroup:
         for name in changed.model_fields_set:
             setattr(group, name, getattr(changed, name))
         group.updated_at = utc_now()
-        _audit(session, actor, "mcp_group.changed", group, before=before, after=describe(group))
+        _audit(session, actor, origin, "mcp_group.changed", group, before=before, after=describe(group))
     mcp_registry.reload()
     return group
 
 
-def delete(group_id: UUID, *, actor: str) -> None:
+def delete(group_id: UUID, *, actor: str, origin: str | None = None) -> None:
     """Delete the group with its tools' assignments; its calls stay in the log. Raise NotFoundError."""
     with unit_of_work() as session:
         group = queries.lock_group(session, group_id)
-        _audit(session, actor, "mcp_group.deleted", group, before=describe(group))
+        _audit(session, actor, origin, "mcp_group.deleted", group, before=describe(group))
         session.delete(group)
     mcp_registry.reload()
 
 
-def regenerate_key(group_id: UUID, *, actor: str, expires_at: datetime | None = None) -> SecretStr:
+def regenerate_key(
+    group_id: UUID, *, actor: str, expires_at: datetime | None = None, origin: str | None = None
+) -> SecretStr:
     """Replace the key and return the new one; the old one stops in every process at once, its open streams end."""
     key = new_key()
     with unit_of_work() as session:
@@ -107,15 +109,15 @@ def regenerate_key(group_id: UUID, *, actor: str, expires_at: datetime | None = 
         group.key_created_at = group.updated_at = utc_now()
         group.key_expires_at = expires_at
         group.key_last_used_at = None
-        _audit(session, actor, "mcp_group.key_regenerated", group)
+        _audit(session, actor, origin, "mcp_group.key_regenerated", group)
     mcp_registry.reload()
     return key
 
 
-def reveal_key(group_name: str, actor: str) -> SecretStr:
+def reveal_key(group_name: str, actor: str, *, origin: str | None = None) -> SecretStr:
     """Return the group's key, and write down who asked for it; raise NotFoundError or UndecryptableError."""
     with unit_of_work() as session:
-        return _reveal(session, queries.get_group_by_name(session, group_name), actor)
+        return _reveal(session, queries.get_group_by_name(session, group_name), actor, origin)
 
 
 def key_hint(group_name: str) -> str:
@@ -125,10 +127,10 @@ def key_hint(group_name: str) -> str:
     return key[: len(KEY_PREFIX) + 4] + "…"
 
 
-def reveal_key_by_id(group_id: UUID, actor: str) -> SecretStr:
+def reveal_key_by_id(group_id: UUID, actor: str, *, origin: str | None = None) -> SecretStr:
     """Do as `reveal_key` does, for the group of this id."""
     with unit_of_work() as session:
-        return _reveal(session, queries.get_group(session, group_id), actor)
+        return _reveal(session, queries.get_group(session, group_id), actor, origin)
 
 
 def describe(group: ToolGroup) -> dict[str, Any]:
@@ -150,22 +152,31 @@ def describe(group: ToolGroup) -> dict[str, Any]:
     }
 
 
-def _reveal(session: Session, group: ToolGroup, actor: str) -> SecretStr:
+def _reveal(session: Session, group: ToolGroup, actor: str, origin: str | None) -> SecretStr:
     key = crypto.decrypt(group.key_encrypted)
-    _audit(session, actor, "mcp_group.key_shown", group)
+    _audit(session, actor, origin, "mcp_group.key_shown", group)
     return key
 
 
 def _audit(
     session: Session,
     actor: str,
+    origin: str | None,
     action: str,
     group: ToolGroup,
     *,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    audit.record(session, actor=actor, action=action, subject=f"mcp_group:{group.name}", before=before, after=after)
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        subject=f"mcp_group:{group.name}",
+        before=before,
+        after=after,
+        origin=origin,
+    )
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -72,7 +72,7 @@ def get(tool_id: UUID) -> Tool:
         return queries.lock_tool(session, tool_id)
 
 
-def assign(new: NewTool, *, actor: str) -> Tool:
+def assign(new: NewTool, *, actor: str, origin: str | None = None) -> Tool:
     """Offer a function in a group; raise ConflictError when that group has it, NotFoundError for no such group."""
     tool = Tool(**new.model_dump())
     try:
@@ -81,14 +81,14 @@ def assign(new: NewTool, *, actor: str) -> Tool:
             session.add(tool)
             session.flush()
             session.refresh(tool)
-            _audit(session, actor, "mcp_tool.assigned", tool, after=describe(tool))
+            _audit(session, actor, origin, "mcp_tool.assigned", tool, after=describe(tool))
     except IntegrityError:
         raise ConflictError("the group has a tool of this name", code="MCP_TOOL_EXISTS") from None
     mcp_registry.reload()
     return tool
 
 
-def change(tool_id: UUID, changed: ToolChange, *, actor: str) -> Tool:
+def change(tool_id: UUID, changed: ToolChange, *, actor: str, origin: str | None = None) -> Tool:
     """Set the given fields; raise NotFoundError, or ConflictError when the new group has a tool of this name."""
     try:
         with unit_of_work() as session:
@@ -103,18 +103,18 @@ def change(tool_id: UUID, changed: ToolChange, *, actor: str) -> Tool:
                 setattr(tool, name, value)
             tool.updated_at = utc_now()
             session.flush()
-            _audit(session, actor, "mcp_tool.changed", tool, before=before, after=describe(tool))
+            _audit(session, actor, origin, "mcp_tool.changed", tool, before=before, after=describe(tool))
     except IntegrityError:
         raise ConflictError("the group has a tool of this name", code="MCP_TOOL_EXISTS") from None
     mcp_registry.reload()
     return tool
 
 
-def remove(tool_id: UUID, *, actor: str) -> None:
+def remove(tool_id: UUID, *, actor: str, origin: str | None = None) -> None:
     """Take the tool out of its group; its calls stay in the log. Raise NotFoundError."""
     with unit_of_work() as session:
         tool = queries.lock_tool(session, tool_id)
-        _audit(session, actor, "mcp_tool.removed", tool, before=describe(tool))
+        _audit(session, actor, origin, "mcp_tool.removed", tool, before=describe(tool))
         session.delete(tool)
     mcp_registry.reload()
 
@@ -140,13 +140,22 @@ def describe(tool: Tool) -> dict[str, Any]:
 def _audit(
     session: Session,
     actor: str,
+    origin: str | None,
     action: str,
     tool: Tool,
     *,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    audit.record(session, actor=actor, action=action, subject=f"mcp_tool:{tool.id}", before=before, after=after)
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        subject=f"mcp_tool:{tool.id}",
+        before=before,
+        after=after,
+        origin=origin,
+    )
 
 
 def _as_value_error(check: Any, value: Any) -> None:

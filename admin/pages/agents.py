@@ -9,11 +9,11 @@ from fastapi import Depends
 from fastapi.responses import Response
 from pydantic import ValidationError
 
-from admin.forms import Form
+from admin.forms import Form, identifier, storable
 from admin.typed_form import message
-from admin.web import Visit, pages, redirect, signed_in
+from admin.web import Visit, pages, redirect, signed_in, status_of
 from core.clock import utc_now
-from core.errors import NotFoundError
+from core.errors import ConflictError, NotFoundError
 from models import Agent
 from services import agent_check, agents_admin
 from services.agent_check import Check
@@ -68,6 +68,28 @@ def change(agent_id: UUID, visit: Manager) -> Response:
 def check(agent_id: UUID, visit: Manager) -> Response:
     """Ask the provider who it is, and have one welcome written for nobody: a paid run."""
     return _page(visit, agent_id, checked=agent_check.check(agent_id, actor=visit.actor, origin=visit.origin))
+
+
+@router.post("/{agent_id}/preview")
+def preview(agent_id: UUID, visit: Manager) -> Response:
+    """Have the welcome of a chosen user written and shown to nobody else: a paid run."""
+    chosen, version_id = storable(visit.form.text("customer")) or "", identifier(visit.form.line("version_id"))
+    try:
+        written = agent_check.preview(agent_id, version_id, customer=chosen, actor=visit.actor, origin=visit.origin)
+    except (NotFoundError, ConflictError) as error:
+        if error.code not in {"CUSTOMER_NOT_FOUND", "CUSTOMER_HAS_NO_JOURNEY"}:
+            raise
+        return _page(visit, agent_id, status=status_of(error), problem=visit.explain(error), chosen=chosen)
+    return _page(visit, agent_id, checked=written, chosen=chosen)
+
+
+@router.post("/{agent_id}/circuit")
+def set_circuit(agent_id: UUID, visit: Manager) -> Response:
+    """Open or close a circuit by hand."""
+    is_open = visit.form.line("state") == "open"
+    version_id = identifier(visit.form.line("version_id"))
+    agents_admin.set_circuit(agent_id, version_id, is_open=is_open, actor=visit.actor, origin=visit.origin)
+    return redirect(f"/admin/agents/{agent_id}", done="circuit-opened" if is_open else "circuit-closed")
 
 
 @router.post("/{agent_id}/delete")
@@ -134,20 +156,30 @@ def _list(visit: Visit, *, status: int = 200, problem: str | None = None) -> Res
 
 
 def _page(
-    visit: Visit, agent_id: UUID, *, status: int = 200, problem: str | None = None, checked: Check | None = None
+    visit: Visit,
+    agent_id: UUID,
+    *,
+    status: int = 200,
+    problem: str | None = None,
+    checked: Check | None = None,
+    chosen: str = "",
 ) -> Response:
-    agent = _find(agent_id)
+    agent, versions = _find(agent_id), agents_admin.versions(agent_id)
     figures = agents_admin.statistics(since=utc_now() - timedelta(days=STATISTICS_DAYS))
     own: list[Any] = [one for one in figures if one.agent_id == agent_id]
     return visit.page(
         "agent.html",
         status=status,
         agent=agent,
-        versions=agents_admin.versions(agent_id),
+        versions=versions,
+        # The agent as it is stands for itself.
+        pairs=[("", agent.name), *((one.id, f"v{one.number} {one.label}") for one in versions)],
         figures={one.version_id: one for one in own},
         days=STATISTICS_DAYS,
         problem=problem,
         checked=checked,
+        chosen=chosen,
+        own=own,
         providers=[(one, one) for one in PROVIDERS],
         modes=[(one, one) for one in MODES],
         statuses=STATUSES,

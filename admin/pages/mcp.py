@@ -45,7 +45,7 @@ def create_group(visit: Manager) -> Response:
         new = NewGroup(name=form.line("name"), **_group_values(form))
     except ValidationError as error:
         return _overview(visit, status=422, problem=_problems(error, visit.language))
-    group, key = mcp_groups.create(new, actor=visit.actor)
+    group, key = mcp_groups.create(new, actor=visit.actor, origin=visit.origin)
     return _group(visit, group.id, key=key.get_secret_value())
 
 
@@ -60,14 +60,14 @@ def change_group(group_id: UUID, visit: Manager) -> Response:
         changed = GroupChange(**_group_values(visit.form))
     except ValidationError as error:
         return _group(visit, group_id, status=422, problem=_problems(error, visit.language))
-    mcp_groups.change(group_id, changed, actor=visit.actor)
+    mcp_groups.change(group_id, changed, actor=visit.actor, origin=visit.origin)
     return redirect(f"/admin/mcp/groups/{group_id}", done="group-changed")
 
 
 @router.post("/groups/{group_id}/key")
 def show_key(group_id: UUID, visit: Manager) -> Response:
     """Show the key; who looked is written into the audit log."""
-    key = mcp_groups.reveal_key_by_id(group_id, visit.actor)
+    key = mcp_groups.reveal_key_by_id(group_id, visit.actor, origin=visit.origin)
     return _group(visit, group_id, key=key.get_secret_value())
 
 
@@ -77,7 +77,7 @@ def regenerate(group_id: UUID, visit: Manager) -> Response:
     if not visit.form.flag("confirmed"):
         problem = visit.gettext("Tick that the present key may stop at once.")
         return _group(visit, group_id, status=422, problem=problem)
-    key = mcp_groups.regenerate_key(group_id, actor=visit.actor)
+    key = mcp_groups.regenerate_key(group_id, actor=visit.actor, origin=visit.origin)
     return _group(visit, group_id, key=key.get_secret_value())
 
 
@@ -88,7 +88,7 @@ def delete_group(group_id: UUID, visit: Manager) -> Response:
     if visit.form.line("name") != found.name:
         problem = visit.gettext("Type the group's name to delete it.")
         return _group(visit, group_id, status=422, problem=problem)
-    mcp_groups.delete(group_id, actor=visit.actor)
+    mcp_groups.delete(group_id, actor=visit.actor, origin=visit.origin)
     return redirect("/admin/mcp", done="group-deleted")
 
 
@@ -97,7 +97,7 @@ def assign(group_id: UUID, visit: Manager) -> Response:
     name = visit.form.line("tool_name")
     if name not in TOOLBOX:
         raise InvalidInputError("there is no function of this name", code="MCP_TOOL_UNKNOWN")
-    mcp_tools.assign(NewTool(tool_name=name, group_id=group_id), actor=visit.actor)
+    mcp_tools.assign(NewTool(tool_name=name, group_id=group_id), actor=visit.actor, origin=visit.origin)
     return redirect(f"/admin/mcp/groups/{group_id}", done="tool-assigned")
 
 
@@ -122,7 +122,7 @@ def change_tool(tool_id: UUID, visit: Manager) -> Response:
         return _tool(visit, tool_id, status=422, problem=_problems(error, visit.language))
     except (ValueError, RecursionError):
         return _tool(visit, tool_id, status=422, problem=visit.gettext("The configuration must be a JSON object."))
-    mcp_tools.change(tool_id, changed, actor=visit.actor)
+    mcp_tools.change(tool_id, changed, actor=visit.actor, origin=visit.origin)
     return redirect(f"/admin/mcp/tools/{tool_id}", done="tool-changed")
 
 
@@ -130,7 +130,7 @@ def change_tool(tool_id: UUID, visit: Manager) -> Response:
 def remove_tool(tool_id: UUID, visit: Manager) -> Response:
     """Take the tool out of its group; its row's changes are lost, its calls stay in the log."""
     group_id = mcp_tools.get(tool_id).group_id
-    mcp_tools.remove(tool_id, actor=visit.actor)
+    mcp_tools.remove(tool_id, actor=visit.actor, origin=visit.origin)
     return redirect(f"/admin/mcp/groups/{group_id}", done="tool-removed")
 
 
