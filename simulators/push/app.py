@@ -1,6 +1,7 @@
 """Receives any POST, records it, answers 200 or as a fault says; its own endpoints lie under /__sim__."""
 
 import asyncio
+import base64
 import json
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -103,6 +104,9 @@ class Receiver:
             self.keys[key] += 1
         name = path.removeprefix("/push/") if path.startswith("/push/") else None
         entry = {"name": name, "path": path, "body": content, "headers": headers, "idempotency_key": key}
+        if headers.get("content-encoding") == "aes128gcm":
+            # Encrypted for a browser (RFC 8291): the bytes as they came, for whoever holds the browser's key.
+            entry["body_base64"] = base64.b64encode(body).decode()
         self.received.append(entry | {"answered": answered, "received_at": datetime.now(UTC).isoformat()})
 
     async def receive(self, request: Request) -> ASGIApp:

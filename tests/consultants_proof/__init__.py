@@ -1,0 +1,1 @@
+"""What consultants are promised, measured on whole stacks: sockets, claims, pushes, the ladder."""
