@@ -21,6 +21,8 @@ def beat(worker_id: str, *, role: str, queues: Sequence[str], last_task_at: date
     `last_task_at` is when a task last began; it never goes back. Raises DatabaseUnavailableError.
     """
     with unit_of_work() as session:
+        # Connected first, so that the clock is read as the statement goes out.
+        session.connection()
         figures_now.write_heartbeat(
             session,
             id=worker_id,
