@@ -112,10 +112,9 @@ def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[
         )
         stored = effects.store_welcomes(
             session,
-            [Welcome(one, TEXT, "agent", {"written_by": "agent"}) for one in journey_ids],
+            [Welcome(one, token, TEXT, "agent", {"written_by": "agent"}) for one in journey_ids],
             step=StepName.GENERATE_WELCOME,
             next_step=StepName.NOTIFY_CONSULTANTS,
-            token=token,
             sweep_seconds=journey_plan.SWEEP_MAX_SECONDS,
         )
         messages = [one for one in stored.values() if one is not None]

@@ -157,10 +157,9 @@ def _ended(stages: Stages) -> list[CallEnded]:
 def _store(session: Session, stages: Stages) -> None:
     effects.store_welcomes(
         session,
-        [Welcome(one, TEXT, "agent", {"written_by": "agent"}) for one in stages.claimed],
+        [Welcome(one, stages.token, TEXT, "agent", {"written_by": "agent"}) for one in stages.claimed],
         step=StepName.GENERATE_WELCOME,
         next_step=StepName.NOTIFY_CONSULTANTS,
-        token=stages.token,
         sweep_seconds=1.0,
     )
 
@@ -194,5 +193,8 @@ def _customer_events(session: Session, journey_ids: Sequence[UUID]) -> None:
 
 def _renew(session: Session, stages: Stages) -> None:
     step_queries.renew_leases(
-        session, StepName.GENERATE_WELCOME, stages.claimed, token=stages.token, lease_seconds=journey_plan.LEASE_SECONDS
+        session,
+        StepName.GENERATE_WELCOME,
+        dict.fromkeys(stages.claimed, stages.token),
+        lease_seconds=journey_plan.LEASE_SECONDS,
     )

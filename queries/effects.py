@@ -86,9 +86,13 @@ def open_conversations(
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What ends one journey's welcome step: a text to store (None: nothing more to say) and what is noted of it."""
+    """What ends one journey's welcome step: a text to store (None: nothing more to say) and what is noted of it.
+
+    `token` is the lease under which it was written.
+    """
 
     journey_id: UUID
+    token: UUID
     text: str | None
     source: str
     result: dict[str, Any]
@@ -96,13 +100,13 @@ class Welcome:
 
 _STORE_WELCOMES = text(f"""
 WITH given AS (
-    SELECT * FROM jsonb_to_recordset(:welcomes) AS g(journey_id uuid, text text, source text, result jsonb)
+    SELECT * FROM jsonb_to_recordset(:welcomes) AS g(journey_id uuid, token uuid, text text, source text, result jsonb)
 ),
 {LOCK_JOURNEYS},
 done AS (
     UPDATE journey_steps s SET result = g.result, {STEP_DONE}
     FROM given g JOIN locked l ON l.id = g.journey_id
-    WHERE s.journey_id = g.journey_id AND s.name = :step AND s.status = 'running' AND s.lease_token = :token
+    WHERE s.journey_id = g.journey_id AND s.name = :step AND s.status = 'running' AND s.lease_token = g.token
     RETURNING s.journey_id, s.attempts, g.text, g.source
 ),
 said AS (
@@ -138,7 +142,6 @@ def store_welcomes(
     *,
     step: str,
     next_step: str,
-    token: UUID,
     sweep_seconds: float,
 ) -> dict[UUID, UUID | None]:
     """Store the texts and finish their steps, where the lease is still ours; make the next step due.
@@ -150,13 +153,18 @@ def store_welcomes(
         _STORE_WELCOMES,
         {
             "welcomes": [
-                {"journey_id": str(one.journey_id), "text": one.text, "source": one.source, "result": one.result}
+                {
+                    "journey_id": str(one.journey_id),
+                    "token": str(one.token),
+                    "text": one.text,
+                    "source": one.source,
+                    "result": one.result,
+                }
                 for one in welcomes
             ],
             "journey_ids": [one.journey_id for one in welcomes],
             "step": step,
             "next_step": next_step,
-            "token": token,
             "sweep_seconds": sweep_seconds,
         },
     )

@@ -5,7 +5,7 @@ of deadlocking, and then looks at the steps again: whatever another delivery did
 FOR NO KEY UPDATE leaves inserts that refer to a journey (their foreign key check) undisturbed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -141,18 +141,17 @@ def claim_steps(
 
 
 _RENEW = text("""
-UPDATE journey_steps SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
+UPDATE journey_steps s SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
     sweep_at = clock_timestamp() + make_interval(secs => :lease_seconds)
-WHERE journey_id = ANY(:journey_ids) AND name = :step AND lease_token = :token AND status = 'running'
-RETURNING journey_id
+FROM unnest(CAST(:journey_ids AS uuid[]), CAST(:tokens AS uuid[])) AS held(journey_id, token)
+WHERE s.journey_id = held.journey_id AND s.name = :step AND s.lease_token = held.token AND s.status = 'running'
+RETURNING s.journey_id
 """)
 
 
-def renew_leases(
-    session: Session, step: StepName, journey_ids: Sequence[UUID], *, token: UUID, lease_seconds: float
-) -> set[UUID]:
-    """Extend the leases still held; return their journeys. What is missing was taken over by somebody else."""
-    parameters = {"journey_ids": list(journey_ids), "step": step, "token": token, "lease_seconds": lease_seconds}
+def renew_leases(session: Session, step: StepName, held: Mapping[UUID, UUID], *, lease_seconds: float) -> set[UUID]:
+    """Extend the leases still held (journey → token); return their journeys. What is missing was taken over by others."""
+    parameters = {**_held(held), "step": step, "lease_seconds": lease_seconds}
     return set(session.execute(_RENEW, parameters).scalars())
 
 
@@ -332,9 +331,11 @@ def list_failures(session: Session, step: StepName, journey_ids: Sequence[UUID])
 
 _HAND_BACK = text("""
 WITH back AS (
-    UPDATE journey_steps SET status = 'pending', lease_token = NULL, lease_until = NULL, due_at = now(), sweep_at = now()
-    WHERE journey_id = ANY(:journey_ids) AND name = :step AND lease_token = :token AND status = 'running'
-    RETURNING journey_id, attempts
+    UPDATE journey_steps s
+    SET status = 'pending', lease_token = NULL, lease_until = NULL, due_at = now(), sweep_at = now()
+    FROM unnest(CAST(:journey_ids AS uuid[]), CAST(:tokens AS uuid[])) AS held(journey_id, token)
+    WHERE s.journey_id = held.journey_id AND s.name = :step AND s.lease_token = held.token AND s.status = 'running'
+    RETURNING s.journey_id, s.attempts
 )
 UPDATE step_attempts a SET outcome = 'lost', finished_at = now(), error_code = 'HANDED_BACK',
     error_text = 'the worker was asked to stop', duration_ms = extract(epoch FROM now() - a.started_at) * 1000
@@ -342,6 +343,10 @@ FROM back b WHERE a.journey_id = b.journey_id AND a.step = :step AND a.attempt =
 """)
 
 
-def hand_back(session: Session, step: StepName, journey_ids: Sequence[UUID], *, token: UUID) -> None:
-    """Give up leases on purpose: the steps are due again at once, for whoever comes next."""
-    session.execute(_HAND_BACK, {"journey_ids": list(journey_ids), "step": step, "token": token})
+def hand_back(session: Session, step: StepName, held: Mapping[UUID, UUID]) -> None:
+    """Give up leases (journey → token) on purpose: the steps are due again at once, for whoever comes next."""
+    session.execute(_HAND_BACK, {**_held(held), "step": step})
+
+
+def _held(held: Mapping[UUID, UUID]) -> dict[str, list[UUID]]:
+    return {"journey_ids": list(held), "tokens": list(held.values())}

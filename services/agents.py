@@ -59,6 +59,8 @@ class Situation:
     directory: Directory
     gates: Mapping[UUID, Gate]
     busy: frozenset[UUID]
+    # Calls that were open when it was looked at, of all versions and in all processes.
+    running: int = 0
 
     def order(self, user_id: UUID, strategy: Strategy) -> list[Choice]:
         """Return whom to ask for this user, first choice first; the template is not among them."""
@@ -88,7 +90,7 @@ def situation(session: Session, known: Directory, settings: GatewaySettings) -> 
     """Look at circuits and open calls now, once for all journeys of a message."""
     running = gateway_queries.count_running(session, within_seconds=RUNNING_WITHIN_SECONDS)
     busy = frozenset(key for key, calls in running.items() if calls >= settings.max_concurrent_calls)
-    return Situation(known, circuits.read_gates(session, settings.breaker), busy)
+    return Situation(known, circuits.read_gates(session, settings.breaker), busy, sum(running.values()))
 
 
 def find_known(agent_id: UUID, version_id: UUID | None) -> KnownVersion | None:

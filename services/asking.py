@@ -1,6 +1,6 @@
 """Asking agents for welcomes: each journey's candidates in turn, every call recorded, every answer guarded."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,17 +16,18 @@ from queries import agents as agent_queries
 from queries.agents import CallBegun, CallEnded
 from queries.events import customer_audience
 from queries.steps import Claim
-from services import circuits
+from services import agents, automation, circuits
 from services.agents import Choice, KnownVersion, Situation
 from services.automation import AutomationSettings
 from services.gateway import guard, prompt
-from services.gateway.decision import Strategy
+from services.gateway.decision import Gate, Strategy
 from services.gateway.guard import Recipient
 from services.gateway.preview import GuardedPreview
 from services.gateway.prompt import Customer
-from services.persist import persist
+from services.persist import persist, together_or_alone
 
 CANCELLED = "CANCELLED"
+INTERRUPTED = AgentTransientError("the call was cut off in this process", code=AgentCode.INTERRUPTED)
 
 
 class AnswerRefusedError(AgentPermanentError):
@@ -40,8 +41,14 @@ class Call:
     """One open call."""
 
     id: UUID
-    journey_id: UUID
+    claim: Claim
     version: KnownVersion
+    # The circuits that had anything to their discredit when this was decided.
+    gates: Mapping[UUID, Gate]
+
+    @property
+    def journey_id(self) -> UUID:
+        return self.claim.journey_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,80 +62,119 @@ class Heard:
     ended: CallEnded
 
 
+@dataclass(slots=True)
+class _Asked:
+    """One journey, whom to ask for it next, and the situation that was decided in."""
+
+    claim: Claim
+    left: list[Choice]
+    situation: Situation
+
+
 class Asking:
-    """The calls of one run over a set of claimed journeys. Not thread-safe; the calls themselves cost no threads."""
+    """The open calls of a process. For one thread; `on_answer` is called, from others, with each call that ended."""
 
-    def __init__(self, claims: Sequence[Claim], settings: AutomationSettings, situation: Situation) -> None:
-        self._settings = settings
-        self._claims = {claim.journey_id: claim for claim in claims}
-        self._situation = situation
+    def __init__(self, on_answer: Callable[["Future[AgentAnswer]"], None]) -> None:
+        self._on_answer = on_answer
+        self._asked: dict[UUID, _Asked] = {}
+        self._calls: dict[Future[AgentAnswer], Call] = {}
+        self._future_of: dict[UUID, Future[AgentAnswer]] = {}
+        # Open calls of other processes, when last looked at.
+        self._elsewhere = 0
+
+    def room(self) -> int:
+        """Return how many more calls all versions together may be given now.
+
+        At least one while none is open here: asking is then the only way to learn that there is room again.
+        """
+        most = automation.current().gateway.max_concurrent_calls * len(agents.directory().known)
+        return max(most - self._elsewhere - len(self._calls), 0 if self._calls else 1)
+
+    def add(self, claims: Sequence[Claim], situation: Situation, settings: AutomationSettings) -> None:
+        """Take on journeys; whom to ask for each is decided now."""
         strategy = Strategy(settings.welcome_strategy)
-        self._left = {claim.journey_id: self._situation.order(claim.user_id, strategy) for claim in claims}
-        self.calls: dict[Future[AgentAnswer], Call] = {}
+        self._elsewhere = max(0, situation.running - len(self._calls))
+        for claim in claims:
+            self._asked[claim.journey_id] = _Asked(claim, situation.order(claim.user_id, strategy), situation)
 
-    def ask_next(self, journey_ids: Collection[UUID]) -> set[UUID]:
-        """Call each journey's next candidate, recorded before it is called; return the journeys that have none left."""
+    def forget(self, journey_id: UUID) -> None:
+        """The journey is over, or somebody else's; it has no open call any more."""
+        self._asked.pop(journey_id, None)
+
+    def ask_next(self, journey_ids: Collection[UUID]) -> dict[UUID, Exception]:
+        """Call each journey's next candidate, recorded before it is called; return those that cannot be asked, and why."""
         chosen = {one: choice for one in journey_ids if (choice := self._next(one)) is not None}
-        calls = [Call(new_id(), journey_id, choice.version) for journey_id, choice in chosen.items()]
+        why: dict[UUID, Exception] = {one: self._why_nobody(one) for one in journey_ids if one not in chosen}
+        calls = [
+            Call(new_id(), self._asked[one].claim, choice.version, self._asked[one].situation.gates)
+            for one, choice in chosen.items()
+        ]
+        refused = together_or_alone(calls, lambda some: persist(lambda: self._begin(some)))
+        why |= {call.journey_id: error for call, error in refused}
         if calls:
-            persist(lambda: self._begin(calls))
             fault_point("before_call")
         for call in calls:
-            self.calls[self._start(call)] = call
-        return set(journey_ids) - chosen.keys()
+            if call.journey_id not in why:
+                self._start(call)
+        return why
 
-    def why_nobody(self) -> AnmeiError:
-        """Return why a journey found nobody to ask: nobody there for good, or nobody free or sound at this moment."""
-        if not self._situation.directory.known:
-            return AgentPermanentError("no agent is enabled", code="NO_AGENT")
-        return AgentTransientError("every agent is cut off or has all the calls it may have", code="NO_AGENT_FREE")
-
-    def hear(self, done: Collection[Future[AgentAnswer]]) -> list[Heard]:
+    def hear(self, answered: Collection["Future[AgentAnswer]"]) -> list[Heard]:
         """Take finished calls off the open ones and return what they came to; accounts for their circuits."""
-        heard = [self._hear(self.calls.pop(future), future) for future in done]
+        heard = [self._hear(call, future) for future in answered if (call := self._take(future)) is not None]
         self._report([(one.call, one.error.code if one.error else None) for one in heard])
         return heard
 
     def hang_up(self, journey_ids: Collection[UUID]) -> list[CallEnded]:
         """Cancel the calls of these journeys (the client tells the agent to stop) and return what to record of them."""
-        given_up = {future: call for future, call in self.calls.items() if call.journey_id in journey_ids}
-        for future in given_up:
-            del self.calls[future]
+        futures = [self._future_of[one] for one in journey_ids if one in self._future_of]
+        given_up = [call for future in futures if (call := self._take(future)) is not None]
+        for future in futures:
             future.cancel()
         # A probe that was claimed has to be given back; giving up says nothing about the agent.
-        self._report([(call, AgentCode.INTERRUPTED) for call in given_up.values()])
-        return [CallEnded(call.id, CANCELLED, "given up") for call in given_up.values()]
+        self._report([(call, AgentCode.INTERRUPTED) for call in given_up])
+        return [CallEnded(call.id, CANCELLED, "given up") for call in given_up]
 
-    def journeys(self) -> list[UUID]:
-        """Return the journeys with an open call."""
-        return [call.journey_id for call in self.calls.values()]
+    def drop_all(self) -> None:
+        """Cancel everything and record nothing: the leases run out, and whoever claims the journeys then records it."""
+        futures = list(self._calls)
+        self._calls.clear()
+        self._future_of.clear()
+        self._asked.clear()
+        for future in futures:
+            future.cancel()
+
+    def _take(self, future: "Future[AgentAnswer]") -> Call | None:
+        call = self._calls.pop(future, None)
+        if call is not None:
+            del self._future_of[call.journey_id]
+        return call
+
+    def _why_nobody(self, journey_id: UUID) -> AnmeiError:
+        """Return why a journey found nobody to ask: nobody there for good, or nobody free or sound at this moment."""
+        if not self._asked[journey_id].situation.directory.known:
+            return AgentPermanentError("no agent is enabled", code="NO_AGENT")
+        return AgentTransientError("every agent is cut off or has all the calls it may have", code="NO_AGENT_FREE")
 
     def _next(self, journey_id: UUID) -> Choice | None:
-        left = self._left[journey_id]
+        left = self._asked[journey_id].left
+        breaker = automation.current().gateway.breaker
         while left:
             choice = left.pop(0)
             version = choice.version
-            breaker = self._settings.gateway.breaker
             if not choice.is_probe or circuits.claim_probe(version.key, version.agent_id, breaker):
                 return choice
         return None
 
     def _begin(self, calls: Sequence[Call]) -> None:
         begun = [
-            CallBegun(
-                call.id,
-                call.journey_id,
-                self._claims[call.journey_id].attempt,
-                call.version.agent_id,
-                call.version.version_id,
-            )
+            CallBegun(call.id, call.journey_id, call.claim.attempt, call.version.agent_id, call.version.version_id)
             for call in calls
         ]
         with unit_of_work() as session:
             agent_queries.begin_calls(session, begun)
 
-    def _start(self, call: Call) -> "Future[AgentAnswer]":
-        claim = self._claims[call.journey_id]
+    def _start(self, call: Call) -> None:
+        claim = call.claim
         written = prompt.build(self._customer(claim), **_instruction(call.version))
         request = AgentRequest(
             target=call.version.target,
@@ -138,17 +184,20 @@ class Asking:
             user=claim.handle,
             trace_id=str(claim.journey_id),
         )
-        return agent_client.start(request, on_delta=self._preview(claim).take)
+        future = agent_client.start(request, on_delta=self._preview(claim).take)
+        self._calls[future] = call
+        self._future_of[call.journey_id] = future
+        future.add_done_callback(self._on_answer)
 
     def _hear(self, call: Call, future: "Future[AgentAnswer]") -> Heard:
-        error = future.exception()
+        error = INTERRUPTED if future.cancelled() else future.exception()
         if error is not None:
             if not isinstance(error, AnmeiError):
                 raise error
             return Heard(call, None, None, error, CallEnded(call.id, error.code, error.message))
         answer = future.result()
-        recipient = self._recipient(self._claims[call.journey_id])
-        verdict = guard.check(answer.text, recipient, self._settings.gateway.guard, moderated=answer.moderated)
+        settings = automation.current().gateway.guard
+        verdict = guard.check(answer.text, self._recipient(call.claim), settings, moderated=answer.moderated)
         ended = CallEnded(
             call.id,
             task_id=answer.task_id,
@@ -164,10 +213,13 @@ class Asking:
 
     def _report(self, ended: Sequence[tuple[Call, str | None]]) -> None:
         # A circuit with nothing to its discredit has no row, and a success would write nothing to it.
-        noted = [(call, code) for call, code in ended if code is not None or call.version.key in self._situation.gates]
-        if noted:
-            outcomes = [(call.version.key, call.version.agent_id, code) for call, code in noted]
-            persist(lambda: circuits.report(outcomes, self._settings.gateway.breaker))
+        outcomes = [
+            (call.version.key, call.version.agent_id, code)
+            for call, code in ended
+            if code is not None or call.version.key in call.gates
+        ]
+        if outcomes:
+            persist(lambda: circuits.report(outcomes, automation.current().gateway.breaker))
 
     def _preview(self, claim: Claim) -> GuardedPreview:
         audience = customer_audience(claim.user_id)
@@ -176,7 +228,7 @@ class Asking:
         def show(text: str) -> None:
             fanout.publish_frame(audience, "message_delta", {**fields, "text": text})
 
-        return GuardedPreview(show, self._recipient(claim), self._settings.gateway.guard)
+        return GuardedPreview(show, self._recipient(claim), automation.current().gateway.guard)
 
     @staticmethod
     def _customer(claim: Claim) -> Customer:

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from clients.agents import BOUNDED_RETRY_CODES, MAX_BOUNDED_RETRIES
 from core import log_events
 from core.database import unit_of_work
-from core.errors import AnmeiError, DatabaseUnavailableError, TransientError
+from core.errors import AnmeiError, TransientError
 from core.logging import get_logger
 from models import StepName
 from queries import steps as step_queries
 from queries.steps import Failed, Failure
 from services import alerts, automation, journey_plan
 from services.automation import RetryPolicy
+from services.persist import together_or_alone
 from services.steps.outcome import Outcome
 from services.worker_name import worker_name
 
@@ -88,14 +89,10 @@ def alone_if_together_fails(
 
     Raises DatabaseUnavailableError: nothing can be recorded then, and nothing needs to be.
     """
-    try:
-        return work(journey_ids)
-    except DatabaseUnavailableError:
-        raise
-    except (DBAPIError, AnmeiError, OSError) as error:
-        if len(journey_ids) == 1:
-            return record_failures(step, {journey_ids[0]: error})
-    return Outcome.merged(alone_if_together_fails(step, [one], work) for one in journey_ids)
+    outcome = Outcome()
+    for journey_id, error in together_or_alone(journey_ids, lambda some: outcome.add(work(some))):
+        outcome.add(record_failures(step, {journey_id: error}))
+    return outcome
 
 
 def _failure(journey_id: UUID, error: Exception, failures: int, policy: RetryPolicy) -> Failure:

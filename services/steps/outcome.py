@@ -23,6 +23,12 @@ class Outcome:
             whole.add(one)
         return whole
 
+    def of(self, journey_id: UUID) -> "Outcome":
+        """Return the part that is about one journey."""
+        one = {journey_id}
+        errors = {journey_id: self.errors[journey_id]} if journey_id in self.errors else {}
+        return Outcome(self.done & one, self.waiting & one, self.failed & one, errors, self.ready & one)
+
     def add(self, other: "Outcome") -> None:
         self.done |= other.done
         self.waiting |= other.waiting

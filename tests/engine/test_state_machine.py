@@ -93,10 +93,9 @@ class Engine(RuleBasedStateMachine):
         with unit_of_work() as session:
             stored = effects.store_welcomes(
                 session,
-                [Welcome(one, "text", "agent", {}) for one in self.chosen(places)],
+                [Welcome(one, token, "text", "agent", {}) for one in self.chosen(places)],
                 step=WELCOME,
                 next_step=NOTIFY,
-                token=token,
                 sweep_seconds=1,
             )
         finished = {one for one in places if self.models[one].answer(token)}
@@ -127,7 +126,7 @@ class Engine(RuleBasedStateMachine):
     @rule(token=tokens, places=some)
     def hand_back(self, token: UUID, places: set[int]) -> None:
         with unit_of_work() as session:
-            step_queries.hand_back(session, StepName.GENERATE_WELCOME, self.chosen(places), token=token)
+            step_queries.hand_back(session, StepName.GENERATE_WELCOME, dict.fromkeys(self.chosen(places), token))
         for one in places:
             self.models[one].hand_back(token)
 
@@ -135,7 +134,7 @@ class Engine(RuleBasedStateMachine):
     def renew(self, token: UUID, places: set[int]) -> None:
         with unit_of_work() as session:
             kept = step_queries.renew_leases(
-                session, StepName.GENERATE_WELCOME, self.chosen(places), token=token, lease_seconds=999
+                session, StepName.GENERATE_WELCOME, dict.fromkeys(self.chosen(places), token), lease_seconds=999
             )
         held = {one for one in places if self.models[one].holds(token)}
         assert kept == set(self.chosen(held))

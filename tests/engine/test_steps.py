@@ -111,10 +111,9 @@ def test_a_lease_that_ran_out_is_claimed_again_and_the_late_worker_writes_nothin
     with unit_of_work() as session:
         written = effects.store_welcomes(
             session,
-            [Welcome(journey, "late", "agent", {})],
+            [Welcome(journey, late, "late", "agent", {})],
             step=WELCOME,
             next_step=NOTIFY,
-            token=late,
             sweep_seconds=1,
         )
     assert written == {}
@@ -167,7 +166,7 @@ def test_handed_back_steps_are_due_at_once() -> None:
     token = new_id()
     claim(journey, token)
     with unit_of_work() as session:
-        step_queries.hand_back(session, WELCOME, [journey], token=token)
+        step_queries.hand_back(session, WELCOME, {journey: token})
     assert step(journey, WELCOME) == ("pending", 1, 0, None)
     assert len(claim(journey, new_id())) == 1
     assert rows("SELECT outcome, error_code FROM step_attempts WHERE attempt = 1 AND step = :s", s=WELCOME) == [

@@ -8,7 +8,7 @@ import pytest
 from models import StepName
 from services import automation, journey_plan, shutdown
 from services.greeting import greet_overdue
-from services.steps import welcome as welcome_step
+from services.steps import writing
 from services.steps.conversation import create_conversation
 from services.steps.welcome import generate_welcome
 from tests.engine.conftest import SimulatedAgent, accept, execute, journey_status, messages, rows, step
@@ -186,7 +186,7 @@ def test_a_process_that_is_asked_to_stop_hands_its_calls_back(
     agent: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent.fault("slow_run", seconds=30)
-    monkeypatch.setattr(welcome_step, "STOP_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(writing, "STOP_GRACE_SECONDS", 0.1)
     shutdown.stopping.set()
     try:
         (journey,) = opened()
