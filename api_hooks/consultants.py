@@ -5,15 +5,17 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from api_hooks.auth import require
 from api_hooks.fields import Input
 from api_hooks.responses import Envelope
 from core.errors import NotAllowedError
-from services import presence
+from services import consultants, presence
 from services.auth import Identity
 from services.permissions import Permission
+
+Locale = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}$", max_length=35)]
 
 router = APIRouter(prefix="/consultants", tags=["consultants"])
 
@@ -32,6 +34,10 @@ class PresenceChange(Input):
     status: Literal["online", "away"]
 
 
+class LocaleChange(Input):
+    locale: Locale
+
+
 @router.get("", summary="Consultants and their presence")
 def list_consultants(
     _: Annotated[Identity, Depends(require(Permission.WATCH_CONSULTANTS))],
@@ -48,4 +54,13 @@ def set_presence(
     if who.consultant_id is None:
         raise NotAllowedError("the account is no consultant's")
     presence.set_away(who.consultant_id, away=body.status == "away")
+    return Envelope(data=None)
+
+
+@router.put("/me/locale", summary="Say in which language one is told things")
+def set_locale(
+    body: LocaleChange, who: Annotated[Identity, Depends(require(Permission.CLAIM_CUSTOMERS))]
+) -> Envelope[None]:
+    """Pushes are in this language at once; a socket is when it is opened next, or in the one its `?locale=` says."""
+    consultants.set_locale(who.user_id, body.locale)
     return Envelope(data=None)

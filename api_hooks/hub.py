@@ -136,9 +136,11 @@ class Hub:
         listening = self._audiences.get(event.audience)
         if not listening:
             return
-        text = frame(event)
+        # Each language's frame is made once, however many listen.
+        texts: dict[str | None, str] = {}
         for socket in listening:
             if event.recipients is None or socket.identity.consultant_id in event.recipients:
+                text = texts.get(socket.locale) or texts.setdefault(socket.locale, frame(event, socket.locale))
                 socket.offer(event.seq, text)
 
     async def _subscribe(self) -> None:

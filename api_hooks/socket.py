@@ -10,6 +10,7 @@ from fastapi import WebSocket
 
 from core.ids import new_id
 from queries.events import Told
+from services import frames
 from services.auth import Identity
 from services.permissions import Permission
 
@@ -22,22 +23,29 @@ SLOW = 4408
 BAD_FRAME = 4400
 
 
-def frame(event: Told) -> str:
-    """Return the event as it goes over the wire."""
-    return f'{{"id":"{event.seq}","type":"{event.type}","data":{event.data}}}'
+def frame(event: Told, locale: str | None = None) -> str:
+    """Return the event as it goes over the wire, its words for people in the language of the locale."""
+    data = frames.shown(event, locale)
+    return f'{{"id":"{event.seq}","type":"{event.type}","data":{data}}}'
 
 
 class Socket:
     """Lives on the event loop. Events are offered to it in order; one writer sends them."""
 
     def __init__(
-        self, websocket: WebSocket, identity: Identity, permission: Permission, audiences: tuple[str, ...]
+        self,
+        websocket: WebSocket,
+        identity: Identity,
+        permission: Permission,
+        audiences: tuple[str, ...],
+        locale: str | None = None,
     ) -> None:
         self.id: UUID = new_id()
         self.websocket = websocket
         self.identity = identity
         self.permission = permission
         self.audiences = audiences
+        self.locale = locale
         # Events up to here are the resume's business, or known to the client already.
         self._known = 0
         self._waiting: deque[tuple[int | None, str]] = deque()

@@ -1,6 +1,7 @@
 """/ws/consultants and /ws/customers: who may open one, how it resumes, and what a client may say on it."""
 
 import asyncio
+import re
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from core.logging import get_logger
 from queries.consultants import Receipt
 from queries.events import ALL_CONSULTANTS, Told, consultant_audience, customer_audience
 from services import auth, events, presence
+from services import consultants as consultants_service
 from services.auth import Identity
 from services.permissions import Permission
 
@@ -29,6 +31,8 @@ SOCKETS_PER_USER = 10
 FRAME_MAX_CHARACTERS = 16 * 1024
 IDS_MAX = 500
 CLOSE_SECONDS = 2.0
+# A language tag (BCP 47) of sensible length.
+LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 # No close frame was received (RFC 6455, 7.4.1); uvicorn says 1005 for it, as it does for a close frame without a code.
 BROKEN_OFF = (1005, 1006)
 
@@ -49,9 +53,11 @@ async def _serve(websocket: WebSocket, permission: Permission) -> None:
     hub: Hub = websocket.app.state.hub
     try:
         after = _last_event_id(websocket)
+        wanted = _locale(websocket)
         identity = await hub.run(auth.identify, _token(websocket))
         identity.require(permission)
-        socket = Socket(websocket, identity, permission, _audiences(identity, permission))
+        locale = wanted or await hub.run(consultants_service.locale_of, identity.user_id)
+        socket = Socket(websocket, identity, permission, _audiences(identity, permission), locale)
         if hub.count_of(identity.user_id) >= SOCKETS_PER_USER:
             raise RateLimitedError(f"more than {SOCKETS_PER_USER} open sockets", code="TOO_MANY_SOCKETS")
         start = await hub.attach(socket)
@@ -118,7 +124,7 @@ async def _send_missed(hub: Hub, socket: Socket, after: int, until: int) -> None
     while after < until:
         page = await hub.run(_missed, socket, after, until)
         for event in page:
-            await socket.websocket.send_text(frame(event))
+            await socket.websocket.send_text(frame(event, socket.locale))
         if len(page) < events.PAGE:
             return
         after = page[-1].seq
@@ -183,6 +189,14 @@ def _last_event_id(connection: HTTPConnection) -> int | None:
     if not given.isdecimal() or len(given) > 18:
         raise InvalidInputError("last_event_id: the id of a frame", code="INVALID_LAST_EVENT_ID")
     return int(given)
+
+
+def _locale(connection: HTTPConnection) -> str | None:
+    """Return the language a device shows, where it says one (`?locale=en`); else it is its person's."""
+    given = connection.query_params.get("locale")
+    if given and not LOCALE.fullmatch(given):
+        raise InvalidInputError("locale: a language tag such as en or zh-CN", code="INVALID_LOCALE")
+    return given or None
 
 
 def _audiences(identity: Identity, permission: Permission) -> tuple[str, ...]:

@@ -76,6 +76,20 @@ def change_profile(session: Session, consultant_id: UUID, values: Mapping[str, A
     session.execute(_CHANGE_PROFILE, {"id": consultant_id, **values})
 
 
+def find_locale(session: Session, user_id: UUID) -> str | None:
+    """Return the locale of who signs in as this user."""
+    found: str | None = session.execute(text("SELECT locale FROM users WHERE id = :id"), {"id": user_id}).scalar()
+    return found
+
+
+def set_locale(session: Session, user_id: UUID, locale: str) -> None:
+    """Note a locale with a user. Idempotent."""
+    statement = text(
+        "UPDATE users SET locale = :locale, updated_at = now() WHERE id = :id AND locale IS DISTINCT FROM :locale"
+    )
+    session.execute(statement, {"id": user_id, "locale": locale})
+
+
 _REFRESH = text("""
 INSERT INTO consultant_connections (id, consultant_id, expires_at)
 SELECT k.id, k.consultant_id, now() + make_interval(secs => :expiry_seconds)

@@ -52,6 +52,18 @@ def change_profile(consultant_id: UUID, wanted: Profile, *, actor: str) -> Profi
     return wanted
 
 
+def locale_of(user_id: UUID) -> str | None:
+    """Return the language a consultant, or anybody else who signs in, is told things in; None for the installation's."""
+    with unit_of_work() as session:
+        return queries.find_locale(session, user_id)
+
+
+def set_locale(user_id: UUID, locale: str) -> None:
+    """Note the language somebody is told things in: by pushes at once, by sockets when they are opened next."""
+    with unit_of_work() as session:
+        queries.set_locale(session, user_id, locale)
+
+
 def _read(found: Consultant) -> Profile:
     hours = None
     if found.working_hours:

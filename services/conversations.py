@@ -17,7 +17,7 @@ from queries import consultants as consultant_queries
 from queries import conversations as queries
 from queries import events
 from queries.conversations import ConversationRow
-from services import agent_feedback, audit, escalations
+from services import agent_feedback, audit, escalations, masking
 from services.auth import Identity
 from services.permissions import STAFF, Permission, Role
 
@@ -50,7 +50,10 @@ def get(conversation_id: UUID, who: Identity) -> ConversationRow:
 
 
 def listed(view: View, who: Identity, *, before: UUID | None, limit: int) -> list[ConversationRow]:
-    """Return conversations, newest first. A customer's are their own, whatever the view."""
+    """Return conversations, newest first. A customer's are their own, whatever the view.
+
+    Here as everywhere in this module nothing is masked: what an operator is shown of it, the caller asks services.reveal.
+    """
     is_staff = not who.roles.isdisjoint(STAFF)
     if is_staff and view is View.MINE and who.consultant_id is None:
         return []
@@ -77,7 +80,7 @@ def messages(
 def claim(conversation_id: UUID, who: Identity) -> ConversationRow:
     """Take a conversation that nobody has; idempotent for who has it already. Everybody's inbox hears of it at once.
 
-    Raises NotFoundError, NotAllowedError for who is no consultant, and AlreadyClaimedError with the winner's name.
+    Who was given the customer by the ladder accepts them so: it stops, and the AI falls silent. Raises NotFoundError, NotAllowedError for who is no consultant, and AlreadyClaimedError with the winner's name.
     """
     who.require(Permission.CLAIM_CUSTOMERS)
     consultant_id = _consultant(who)
@@ -89,6 +92,8 @@ def claim(conversation_id: UUID, who: Identity) -> ConversationRow:
                 subject = f"conversation:{conversation_id}"
                 audit.record(session, actor=who.actor, action="conversation.claim", subject=subject)
                 escalations.stop(session, conversation_id, reason="claimed")
+            elif found.claimed_by_id == consultant_id:
+                found = _accept(session, found, who)
         if won:
             fanout.announce()
         if won or found.claimed_by_id == consultant_id:
@@ -107,7 +112,13 @@ def release(conversation_id: UUID, who: Identity, *, reason: str = "released") -
         if found.claimed_by_id != who.consultant_id and not who.may(Permission.REPAIR_JOURNEYS):
             raise NotAllowedError(f"{found.claimed_by} has this conversation")
         if queries.release(session, conversation_id, found.claimed_by_id, reason=reason):
-            _audit(session, who, "conversation.release", conversation_id, {"from": found.claimed_by, "reason": reason})
+            _audit(
+                session,
+                who,
+                "conversation.release",
+                conversation_id,
+                {"from": found.claimed_by, "reason": masking.prose(reason, [found.customer_name])},
+            )
             escalations.stop(session, conversation_id, reason="released")
             escalations.start_again(session, conversation_id, found.journey_id)
         found = queries.get_conversation(session, conversation_id)
@@ -197,6 +208,16 @@ def give_feedback(message_id: UUID, who: Identity, *, rating: int, comment: str 
             session, message_id, who.user_id, feedback_id=new_id(), rating=rating, comment=comment
         )
         return given, agent_feedback.note(session, message_id, rating=rating, comment=comment)
+
+
+def _accept(session: Session, found: ConversationRow, who: Identity) -> ConversationRow:
+    """Stop the ladder that gave this consultant the customer; nothing where it stopped before."""
+    conversation = queries.lock_conversation(session, found.id)
+    if conversation.claimed_by_id == found.claimed_by_id and escalations.stop(session, found.id, reason="claimed"):
+        conversation.ai_controlled = False
+        session.flush()
+        _audit(session, who, "conversation.claim", found.id, {"given_by": "escalation"})
+    return queries.get_conversation(session, found.id)
 
 
 def _take_over(session: Session, conversation_id: UUID, consultant_id: UUID) -> None:

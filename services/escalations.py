@@ -21,19 +21,13 @@ from queries.escalations import DueRung
 from queries.events import ALL_CONSULTANTS, NewEvent, append_events
 from services import alerts, audit, automation, journey_plan, ladder, shifts
 from services.automation import AutomationSettings
+from services.push_texts import DEFAULT_LOCALE, RUNG_TITLES
 
 log = get_logger(__name__)
 
 ACTOR = "escalation"
 # A rung whose message was lost is looked at again after this long.
 SWEEP_AGAIN_SECONDS = 10.0
-
-TITLES = {
-    RungAction.REMIND: "客户仍在等待",
-    RungAction.WIDEN: "客户等待，请全体在班顾问关注",
-    RungAction.SUPERVISOR: "客户长时间无人接待，请主管处理",
-    RungAction.REASSIGN: "客户已分配给您",
-}
 
 
 @dataclass(slots=True)
@@ -57,10 +51,12 @@ def escalate(escalation_ids: Sequence[UUID], *, clock: Clock = utc_now) -> list[
     return pushes
 
 
-def stop(session: Session, conversation_id: UUID, *, reason: str) -> None:
-    """Stop the ladder in the caller's transaction, which holds the conversation's lock. Idempotent."""
-    if queries.stop(session, conversation_id, reason=reason):
+def stop(session: Session, conversation_id: UUID, *, reason: str) -> bool:
+    """Stop the ladder in the caller's transaction, which holds the conversation's lock; return whether it was running."""
+    was_running = queries.stop(session, conversation_id, reason=reason)
+    if was_running:
         log.info(log_events.ESCALATION_STOPPED, conversation_id=str(conversation_id), reason=reason)
+    return was_running
 
 
 def start_again(session: Session, conversation_id: UUID, journey_id: UUID | None) -> None:
@@ -161,7 +157,7 @@ def _push(session: Session, due: DueRung, consultant_ids: Sequence[UUID]) -> lis
 
 def _payload(due: DueRung) -> dict[str, Any]:
     return {
-        "title": TITLES[RungAction(due.action)],
+        "title": RUNG_TITLES[DEFAULT_LOCALE][due.action],
         "body": automation.current().notification.push_body,
         "customer_id": str(due.customer_id),
         "conversation_id": str(due.conversation_id),

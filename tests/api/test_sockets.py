@@ -73,6 +73,37 @@ async def test_a_consultant_is_told_of_a_new_customer_by_any_process(
     assert data["expected_response_minutes"] == 5
 
 
+async def test_a_device_is_told_in_the_language_it_shows_and_resumes_in_it(
+    apis: list[ApiProcess], consultant: Person
+) -> None:
+    path = f"{apis[0].ws_url}/ws/consultants?locale=en"
+    async with (
+        connect(path, additional_headers=consultant.headers) as english,
+        Device(apis[0], consultant).connected() as chinese,
+    ):
+        begin = json.loads(await english.recv())["id"]
+        await chinese.recv()
+        await asyncio.to_thread(announce_customers)
+        said = json.loads(await english.recv())
+        assert said["data"]["title"] == "A new customer is waiting"
+        assert json.loads(await chinese.recv())["data"]["title"] == "新客户注册"
+    async with connect(f"{path}&last_event_id={begin}", additional_headers=consultant.headers) as again:
+        await again.recv()
+        assert json.loads(await again.recv()) == said
+    own = "/api/v1/consultants/me/locale"
+    async with httpx.AsyncClient(base_url=apis[0].url, headers=consultant.headers) as client:
+        assert (await client.put(own, json={"locale": "en-GB"})).status_code == 200
+        assert (await client.put(own, json={"locale": "x" * 99})).status_code == 422
+    device = Device(apis[1], consultant)
+    device.last_event_id = begin
+    async with device.connected() as socket:
+        await device.read_until(socket, "new_customer")
+    assert device.frames[-1] == said
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"{apis[0].ws_url}/ws/consultants?locale=%00", additional_headers=consultant.headers)
+    assert refused.value.response.status_code == 422
+
+
 async def test_the_step_run_twice_tells_once(apis: list[ApiProcess], consultant: Person) -> None:
     device = Device(apis[0], consultant)
     async with device.connected() as socket:

@@ -137,6 +137,22 @@ def test_a_reply_of_whoever_was_given_the_customer_stops_the_ladder(everybody: d
     assert rows("SELECT claimed_by_id, ai_controlled FROM conversations") == [(everybody["online"].id, False)]
 
 
+def test_a_claim_of_whoever_was_given_the_customer_accepts_them(everybody: dict[str, Consultant]) -> None:
+    conversation = customer_waits()
+    tell(conversation)
+    for _ in range(4):
+        climb()
+    accepted = conversations.claim(conversation.id, who(everybody["online"]))
+    assert (accepted.claimed_by_id, accepted.ai_controlled) == (everybody["online"].id, False)
+    assert ladder()[-1] == ("reassign", "stopped")
+    assert climb() == []
+    assert rows("SELECT claimed_by_id FROM conversations") == [(everybody["online"].id,)]
+    # Once more changes nothing: not the AI either, if it was switched on again since.
+    conversations.set_ai_control(conversation.id, who(everybody["online"]), enabled=True)
+    assert conversations.claim(conversation.id, who(everybody["online"])).ai_controlled is True
+    assert rows("SELECT count(*) FROM claims") == [(1,)]
+
+
 def test_outside_working_hours_the_ladder_stands_still(everybody: dict[str, Consultant]) -> None:
     tell(customer_waits())
     assert climb(at=CLOSED) == []
