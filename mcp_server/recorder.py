@@ -23,7 +23,8 @@ from mcp_server import masking
 from models import CallOutcome
 from services import mcp_calls, mcp_settings
 
-# A row is stored this long after its call at the latest, while the database is there.
+# A row is stored this long after its call at the latest, while the database is there; at once where none was stored for
+# this long. So a killed process loses a lone call only within its own transaction, and a busy one no more than this.
 INTERVAL_SECONDS = 0.2
 BATCH_ROWS = 500
 RETRY_SECONDS = 0.5
@@ -64,6 +65,7 @@ class CallRecorder:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._spilled = 0
+        self._stored_at = float("-inf")
         self.recorded = 0
         self.stored = 0
 
@@ -76,7 +78,7 @@ class CallRecorder:
         """Note a call. Returns at once; the row is stored within INTERVAL_SECONDS."""
         self._waiting.append(_row_of(call))
         self.recorded += 1
-        if len(self._waiting) >= BATCH_ROWS:
+        if len(self._waiting) >= BATCH_ROWS or time.monotonic() - self._stored_at >= INTERVAL_SECONDS:
             self._wake.set()
 
     def store_now(self) -> None:
@@ -113,6 +115,7 @@ class CallRecorder:
                 if self._stopping and give_up_at is None:
                     give_up_at = time.monotonic() + STOP_SECONDS
                 time.sleep(RETRY_SECONDS)
+            self._stored_at = time.monotonic()
 
     def _stored(self, batch: list[dict[str, Any]]) -> bool:
         """Store the batch; False means that the database is away and the same batch has to come again."""

@@ -114,6 +114,7 @@ class CallLog(Base):
         # A partitioned table's keys must hold the partition column.
         PrimaryKeyConstraint("id", "created_at"),
         Index("ix_mcp_call_logs_tool_name_success_created_at", "tool_name", "success", "created_at"),
+        Index("ix_mcp_call_logs_created_at", "created_at", "id"),
         Index("ix_mcp_call_logs_group_id_created_at", "group_id", "created_at"),
         Index("ix_mcp_call_logs_caller_app_id_created_at", "caller_app_id", "created_at"),
         Index("ix_mcp_call_logs_journey_id", "journey_id", postgresql_where=text("journey_id IS NOT NULL")),

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from core.clock import utc_now
@@ -209,3 +210,33 @@ def test_a_key_knows_when_it_was_last_used(agent: Client) -> None:
     used = rows("SELECT key_last_used_at FROM mcp_tool_groups WHERE name = 'customer_tools'")[0][0]
     assert before <= used <= utc_now()
     assert rows("SELECT key_last_used_at FROM mcp_tool_groups WHERE name = 'project_tools'") == [(None,)]
+
+
+def test_a_lone_call_is_stored_at_once_and_those_that_follow_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_server.recorder.INTERVAL_SECONDS", 60.0)
+    recorder = CallRecorder()
+    recorder.start()
+    recorder.record(a_call())
+    wait_until(lambda: len(logged(1)) == 1, timeout_seconds=5)
+    # The writer is back at its waiting before the others come.
+    wait_until(lambda: recorder.stored == 1)
+    for _ in range(3):
+        recorder.record(a_call())
+    assert recorder.stored == 1
+    recorder.stop()
+    assert (recorder.stored, len(logged(4))) == (4, 4)
+
+
+def test_the_newest_page_of_the_log_is_read_from_an_index() -> None:
+    mcp_calls.maintain()
+    recorder = CallRecorder()
+    for _ in range(50):
+        recorder.record(a_call())
+    recorder.store_now()
+    with psycopg.connect(get_settings().require_database_url()) as connection:
+        # The rows of a test fit on one page, which reading whole is cheapest for.
+        connection.execute("SET enable_seqscan = off")
+        newest = "SELECT * FROM mcp_call_logs ORDER BY created_at DESC, id DESC LIMIT 20"
+        plan = str(connection.execute(f"EXPLAIN {newest}").fetchall())
+    assert "Sort" not in plan
+    assert "created_at_id_idx" in plan
