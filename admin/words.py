@@ -21,6 +21,7 @@ WORDS: dict[str, str] = {
     "tool_unavailable": N_("the tool get_user_profile is switched off"),
     "rollout_internal_only": N_("rolled out to internal accounts only"),
     "outside_rollout": N_("not among the customers of the rollout"),
+    "erased": N_("the person was erased"),
     # dead letters
     "open": N_("open"),
     "replayed": N_("replayed"),
@@ -109,6 +110,7 @@ NOTICES: dict[str, str] = {
     "circuit-opened": N_("The circuit was opened: the next agent or the template greets."),
     "circuit-closed": N_("The circuit was closed: the next welcome is asked for again."),
     "user-created": N_("The user was created."),
+    "user-erased": N_("The person was erased. The figures stay."),
     "user-changed": N_("The user was changed. A new password or other roles end their sessions."),
     "password-changed": N_("The password was changed. Please sign in again."),
     "signed-out": N_("You are signed out."),
@@ -137,6 +139,7 @@ ERRORS: dict[str, str] = {
     ),
     "VERSION_NOT_FOUND": N_("There is no such version."),
     "USERNAME_TAKEN": N_("This name is taken."),
+    "NOT_A_CUSTOMER": N_("Staff is switched off, not erased: the audit log names them."),
     "USER_NOT_FOUND": N_("There is no such user."),
     "LAST_ADMINISTRATOR": N_("Nobody would be left to administer."),
     "MCP_GROUP_EXISTS": N_("A tool group of this name exists already."),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 from api_hooks.auth import Origin, require
 from api_hooks.fields import Input, RequiredText
 from api_hooks.responses import Envelope, Page
-from services import alert_channels
+from services import alert_channels, masking
 from services.alert_channels import ShownChannel
 from services.auth import Identity
 from services.permissions import Permission
@@ -60,7 +60,12 @@ class ChannelOut(BaseModel):
 def list_alerts(_: Watcher, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Envelope[Page[AlertOut]]:
     """Answer the alerts that were last raised, the newest first."""
     found = alert_channels.recent_alerts(limit=limit)
-    return Envelope(data=Page(items=[AlertOut.model_validate(one, from_attributes=True) for one in found]))
+    items = [AlertOut.model_validate(one, from_attributes=True) for one in found]
+    for one in items:
+        # The first line quotes an error, and an error may quote anything; the others are ours.
+        error, newline, ours = one.body.partition("\n")
+        one.body = masking.prose(error) + newline + ours
+    return Envelope(data=Page(items=items))
 
 
 @router.get("/alert-channels", summary="Where alerts go")

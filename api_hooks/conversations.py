@@ -7,12 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api_hooks.auth import require
-from api_hooks.fields import LIMIT_DEFAULT, Cursor, Input, Limit, LongText, Moment, Text, cursor_of, read_cursor
+from api_hooks.auth import Origin, require
+from api_hooks.fields import LIMIT_DEFAULT, Cursor, Input, Limit, LongText, Moment, Reveal, Text, cursor_of, read_cursor
 from api_hooks.responses import Envelope, Page
 from models import Message
 from queries.conversations import ConversationRow
-from services import conversations
+from services import conversations, masking, reveal
 from services.auth import Identity
 from services.conversations import View
 from services.permissions import Permission
@@ -115,36 +115,46 @@ class FeedbackOut(BaseModel):
 @router.get("/conversations", summary="List conversations, newest first")
 def list_conversations(
     who: Someone,
+    origin: Origin,
     view: Annotated[View, Query(description="Those nobody has, those the caller has, or all.")] = View.ALL,
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
+    revealed: Reveal = False,
 ) -> Envelope[Page[ConversationOut]]:
-    """Answer conversations; a customer gets their own, whatever the view."""
+    """Answer conversations; a customer gets their own, whatever the view. Customers are masked for operators."""
     found = conversations.listed(view, who, before=read_cursor(cursor), limit=limit + 1)
-    items = [ConversationOut.model_validate(row) for row in found[:limit]]
+    shown = reveal.shows(who, [_subject(row.id) for row in found[:limit]], asked=revealed, origin=origin)
+    items = [ConversationOut.model_validate(row if shown else masking.conversation(row)) for row in found[:limit]]
     next_cursor = cursor_of(items[-1].id) if len(found) > limit else None
     return Envelope(data=Page(items=items, next_cursor=next_cursor))
 
 
 @router.get("/conversations/{conversation_id}", summary="One conversation")
-def get_conversation(conversation_id: UUID, who: Someone) -> Envelope[ConversationOut]:
+def get_conversation(
+    conversation_id: UUID, who: Someone, origin: Origin, revealed: Reveal = False
+) -> Envelope[ConversationOut]:
     """Answer the conversation; 404 also where it is not the caller's to see."""
-    return _shown(conversations.get(conversation_id, who))
+    found = conversations.get(conversation_id, who)
+    shown = reveal.shows(who, [_subject(conversation_id)], asked=revealed, origin=origin)
+    return Envelope(data=ConversationOut.model_validate(found if shown else masking.conversation(found)))
 
 
 @router.get("/conversations/{conversation_id}/messages", summary="What was said")
 def list_messages(
     conversation_id: UUID,
     who: Someone,
+    origin: Origin,
     order: Annotated[Literal["oldest", "newest"], Query(description="Which come first.")] = "oldest",
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
+    revealed: Reveal = False,
 ) -> Envelope[Page[MessageOut]]:
-    """Answer messages in their order, or the newest first."""
+    """Answer messages in their order, or the newest first; operators see how long each is unless they reveal them."""
     found = conversations.messages(
         conversation_id, who, after=read_cursor(cursor), newest_first=order == "newest", limit=limit + 1
     )
-    items = [MessageOut.model_validate(message) for message in found[:limit]]
+    shown = reveal.shows(who, [_subject(conversation_id)], asked=revealed, origin=origin)
+    items = [MessageOut.model_validate(one if shown else masking.hide_message(one)) for one in found[:limit]]
     next_cursor = cursor_of(items[-1].id) if len(found) > limit else None
     return Envelope(data=Page(items=items, next_cursor=next_cursor))
 
@@ -160,26 +170,26 @@ def post_message(conversation_id: UUID, body: NewMessage, who: Someone) -> Envel
 @router.post("/conversations/{conversation_id}/claim", summary="Take a customer; the first one wins")
 def claim(conversation_id: UUID, who: Claimer) -> Envelope[ConversationOut]:
     """Take the conversation. 409 ALREADY_CLAIMED names in `holder` who was first."""
-    return _shown(conversations.claim(conversation_id, who), "claimed")
+    return _shown(conversations.claim(conversation_id, who), who, "claimed")
 
 
 @router.post("/conversations/{conversation_id}/release", summary="Give a customer back")
 def release(conversation_id: UUID, who: Someone, body: Release | None = None) -> Envelope[ConversationOut]:
     """Give the conversation back to all; the AI may answer again."""
     reason = (body or Release()).reason
-    return _shown(conversations.release(conversation_id, who, reason=reason), "released")
+    return _shown(conversations.release(conversation_id, who, reason=reason), who, "released")
 
 
 @router.post("/conversations/{conversation_id}/transfer", summary="Hand a customer over to a colleague")
 def transfer(conversation_id: UUID, body: Transfer, who: Someone) -> Envelope[ConversationOut]:
     """Give the conversation to another consultant, with no moment in between in which a third could take it."""
-    return _shown(conversations.transfer(conversation_id, who, to_consultant_id=body.consultant_id), "transferred")
+    return _shown(conversations.transfer(conversation_id, who, to_consultant_id=body.consultant_id), who, "transferred")
 
 
 @router.put("/conversations/{conversation_id}/ai-control", summary="Switch the AI on or off")
 def set_ai_control(conversation_id: UUID, body: AiControl, who: Someone) -> Envelope[ConversationOut]:
     """Let the AI answer in this conversation, or not."""
-    return _shown(conversations.set_ai_control(conversation_id, who, enabled=body.enabled))
+    return _shown(conversations.set_ai_control(conversation_id, who, enabled=body.enabled), who)
 
 
 @router.post("/conversations/{conversation_id}/read", summary="Mark as read")
@@ -201,5 +211,10 @@ def give_feedback(
     return Envelope(data=FeedbackOut.model_validate(given), message="thank you")
 
 
-def _shown(row: ConversationRow, message: str = "") -> Envelope[ConversationOut]:
-    return Envelope(data=ConversationOut.model_validate(row), message=message)
+def _shown(row: ConversationRow, who: Identity, message: str = "") -> Envelope[ConversationOut]:
+    shown = row if masking.sees_customers(who) else masking.conversation(row)
+    return Envelope(data=ConversationOut.model_validate(shown), message=message)
+
+
+def _subject(conversation_id: UUID) -> str:
+    return f"conversation:{conversation_id}"

@@ -17,6 +17,7 @@ from api_hooks.fields import (
     Limit,
     Moment,
     RequiredText,
+    Reveal,
     Text,
     cursor_of,
     read_cursor,
@@ -25,7 +26,7 @@ from api_hooks.journeys import ReplayedOut
 from api_hooks.responses import Envelope, Page
 from models import DeadLetterStatus, StepName
 from queries.dead_letters import DeadLetterFilter
-from services import dead_letters
+from services import dead_letters, reveal
 from services.auth import Identity
 from services.permissions import Permission
 from tasks.publish import publish_steps
@@ -87,7 +88,8 @@ class DiscardedOut(BaseModel):
 
 @router.get("", summary="List dead letters, newest first")
 def list_dead_letters(
-    _: Watcher,
+    who: Watcher,
+    origin: Origin,
     status: DeadLetterStatus | None = None,
     step: StepName | None = None,
     error_code: Text | None = None,
@@ -96,10 +98,14 @@ def list_dead_letters(
     opened_to: Annotated[Moment | None, Query(alias="to")] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
+    revealed: Reveal = False,
 ) -> Envelope[Page[DeadLetterOut]]:
-    """Answer steps that failed for good, with their inputs and the last error."""
+    """Answer steps that failed for good, with their inputs (what names a customer masked) and the last error."""
     wanted = DeadLetterFilter(status, step, error_code, journey_id, opened_from, opened_to)
-    found = dead_letters.listed(wanted, before=read_cursor(cursor), limit=limit + 1)
+    before = read_cursor(cursor)
+    found = dead_letters.listed(wanted, before=before, limit=limit + 1)
+    if reveal.shows(who, [f"dead_letter:{row.id}" for row in found[:limit]], asked=revealed, origin=origin):
+        found = dead_letters.listed(wanted, before=before, limit=limit + 1, shown=True)
     items = [DeadLetterOut.model_validate(row) for row in found[:limit]]
     next_cursor = cursor_of(items[-1].id) if len(found) > limit else None
     return Envelope(data=Page(items=items, next_cursor=next_cursor))

@@ -44,6 +44,10 @@ JsonObject = Annotated[dict[str, Any], BeforeValidator(_storable_throughout)]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most.")]
 Moment = AwareDatetime
+Reveal = Annotated[
+    bool,
+    Query(alias="reveal", description="Show customers unmasked to operators and administrators; each look is audited."),
+]
 
 
 class Input(BaseModel):

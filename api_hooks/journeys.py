@@ -8,11 +8,22 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 
 from api_hooks.auth import Origin, require
-from api_hooks.fields import LIMIT_DEFAULT, Cursor, Input, Limit, Moment, RequiredText, Text, cursor_of, read_cursor
+from api_hooks.fields import (
+    LIMIT_DEFAULT,
+    Cursor,
+    Input,
+    Limit,
+    Moment,
+    RequiredText,
+    Reveal,
+    Text,
+    cursor_of,
+    read_cursor,
+)
 from api_hooks.responses import Envelope, Page
 from models import JourneyStatus, StepName
 from queries.journeys_read import JourneyFilter
-from services import journeys, journeys_read
+from services import journeys, journeys_read, masking, reveal
 from services.auth import Identity
 from services.journeys_read import JourneyDetail
 from services.permissions import Permission
@@ -191,7 +202,8 @@ class ReplayedOut(BaseModel):
 
 @router.get("", summary="List journeys, newest first")
 def list_journeys(
-    _: Watcher,
+    who: Watcher,
+    origin: Origin,
     status: JourneyStatus | None = None,
     step: Annotated[StepName | None, Query(description="The step a journey is at: its first that is not done.")] = None,
     user_id: Annotated[Text | None, Query(description="The signup service's user_id, or ours.")] = None,
@@ -199,19 +211,29 @@ def list_journeys(
     accepted_to: Annotated[Moment | None, Query(alias="to")] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
+    revealed: Reveal = False,
 ) -> Envelope[Page[JourneyOut]]:
-    """Answer journeys with where they are now."""
+    """Answer journeys with where they are now, their customers masked."""
     wanted = JourneyFilter(status, step, user_id, accepted_from, accepted_to)
-    found = journeys_read.listed(wanted, before=read_cursor(cursor), limit=limit + 1)
+    found = journeys_read.listed(wanted, before=read_cursor(cursor), limit=limit + 1, shown=True)
+    shown = reveal.shows(who, [f"journey:{row.id}" for row in found[:limit]], asked=revealed, origin=origin)
+    found = found if shown else [masking.journey(row) for row in found]
     items = [JourneyOut.model_validate(row) for row in found[:limit]]
     next_cursor = cursor_of(items[-1].id) if len(found) > limit else None
     return Envelope(data=Page(items=items, next_cursor=next_cursor))
 
 
 @router.get("/{journey_id}", summary="One journey, all of it")
-def get_journey(journey_id: UUID, _: Watcher) -> Envelope[JourneyDetailOut]:
-    """Answer steps, attempts, agent and MCP calls, messages and notifications, and all of them as one timeline."""
-    return Envelope(data=_detail(journeys_read.detail(journey_id)))
+def get_journey(journey_id: UUID, who: Watcher, origin: Origin, revealed: Reveal = False) -> Envelope[JourneyDetailOut]:
+    """Answer steps, attempts, agent and MCP calls, messages and notifications, and all of them as one timeline.
+
+    What names the customer, and what was written to them, is masked unless it is revealed.
+    """
+    if revealed:
+        # A journey that is not there is no look at anybody.
+        journeys_read.detail(journey_id)
+    shown = reveal.shows(who, [f"journey:{journey_id}"], asked=revealed, origin=origin)
+    return Envelope(data=_detail(journeys_read.detail(journey_id, shown=shown)))
 
 
 @router.post("/{journey_id}/replay", summary="Have a step done again")

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from models import Claim, Consultant, Conversation
+from models import Claim, Consultant, Conversation, Journey, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,14 @@ def list_journeys(session: Session, wanted: JourneyFilter, *, before: UUID | Non
     restricted = f"WHERE {' AND '.join(where)}" if where else ""
     statement = text(f"{_COLUMNS} {restricted} ORDER BY j.id DESC LIMIT :limit")
     return [JourneyRow(**row._mapping) for row in session.execute(statement, parameters)]
+
+
+def list_users_of(session: Session, journey_ids: Sequence[UUID]) -> dict[UUID, User]:
+    """Return whose the journeys are."""
+    rows = session.execute(
+        select(Journey.id, User).join(User, User.id == Journey.user_id).where(Journey.id.in_(journey_ids))
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def list_claims(session: Session, journey_id: UUID) -> Sequence[tuple[Claim, str]]:

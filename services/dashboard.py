@@ -18,13 +18,13 @@ from core.settings import get_settings
 from models import DeadLetter, DeadLetterStatus, StepName
 from queries import dashboard as queries
 from queries import dead_letters as dead_letter_queries
-from queries import figures_now
+from queries import figures_now, journeys_read
 from queries.dashboard import BusinessFigures, ErrorCount, JourneyCounts, StepFigures, TrendPoint
 from queries.dead_letters import DeadLetterFilter
 from queries.figures import GREETING_TARGET_SECONDS
 from queries.figures_now import Heartbeat
 from queries.mcp_calls import CallFilter, call_statistics
-from services import agents_admin, heartbeats
+from services import agents_admin, heartbeats, masking
 from services.agents_admin import AgentFigures
 from services.journey_plan import Queue
 
@@ -139,6 +139,7 @@ def _collect(window: Window) -> Dashboard:
         errors = queries.list_errors(session, since, most=SHOWN)
         opened = DeadLetterFilter(status=DeadLetterStatus.OPEN)
         letters = dead_letter_queries.list_dead_letters(session, opened, before=None, limit=SHOWN)
+        owners = journeys_read.list_users_of(session, [one.journey_id for one in letters])
         business = queries.get_business(session, since, claim_target_ms=CLAIM_TARGET_MS, most=CONVERSED_MOST)
         tools = call_statistics(session, CallFilter(from_at=since))
         state = figures_now.get_now(session, target_seconds=GREETING_TARGET_SECONDS, grace_seconds=2)
@@ -157,7 +158,8 @@ def _collect(window: Window) -> Dashboard:
         tools=sorted(tools, key=lambda one: -one["calls"])[:SHOWN],
         errors=errors,
         dead_letters_open=state.dead_letters_open,
-        dead_letters=letters,
+        # One collection serves everybody who looks, so it names no customer.
+        dead_letters=[masking.dead_letter(one, masking.names_of(owners[one.journey_id])) for one in letters],
         overdue=state.ungreeted_overdue,
         business=business,
         workers=workers,

@@ -12,8 +12,9 @@ from core.database import unit_of_work
 from core.errors import ConflictError, InvalidInputError
 from models import DeadLetter, DeadLetterStatus, StepName
 from queries import dead_letters as queries
+from queries import journeys_read
 from queries.dead_letters import DeadLetterFilter, Revival
-from services import audit
+from services import audit, masking
 from services.step_payload import validated_payload
 
 # One bulk replay takes at most this many; the answer says when more are left.
@@ -29,16 +30,23 @@ class Replayed:
     step: StepName
 
 
-def listed(wanted: DeadLetterFilter, *, before: UUID | None = None, limit: int = 50) -> list[DeadLetter]:
-    """Return dead letters, newest first."""
+def listed(
+    wanted: DeadLetterFilter, *, before: UUID | None = None, limit: int = 50, shown: bool = False
+) -> list[DeadLetter]:
+    """Return dead letters, newest first; what names a customer masked unless `shown` (services.reveal)."""
     with unit_of_work() as session:
-        return queries.list_dead_letters(session, wanted, before=before, limit=limit)
+        found = queries.list_dead_letters(session, wanted, before=before, limit=limit)
+        names = {} if shown else journeys_read.list_users_of(session, [one.journey_id for one in found])
+    # No longer part of a transaction: what is masked here is written nowhere.
+    return found if shown else [masking.dead_letter(one, masking.names_of(names[one.journey_id])) for one in found]
 
 
-def get(dead_letter_id: UUID) -> DeadLetter:
-    """Return the dead letter; raise NotFoundError."""
+def get(dead_letter_id: UUID, *, shown: bool = False) -> DeadLetter:
+    """Return the dead letter, masked unless `shown`; raise NotFoundError."""
     with unit_of_work() as session:
-        return queries.get_dead_letter(session, dead_letter_id)
+        found = queries.get_dead_letter(session, dead_letter_id)
+        names = journeys_read.list_users_of(session, [found.journey_id])
+    return found if shown else masking.dead_letter(found, masking.names_of(names[found.journey_id]))
 
 
 def count_open(wanted: DeadLetterFilter) -> int:
@@ -59,13 +67,15 @@ def replay(
         checked = validated_payload(StepName(letter.step), payload)
         queries.revive_steps(session, [Revival(letter.journey_id, letter.step, checked, 0.0)])
         _close(letter, DeadLetterStatus.REPLAYED, actor)
+        # The log is kept for ever and cannot be changed, so nothing that names a customer gets into it.
+        names = _names(session, letter.journey_id)
         audit.record(
             session,
             actor=actor,
             action="dead_letter.replay",
             subject=f"dead_letter:{letter.id}",
-            before={"payload": letter.payload},
-            after={"payload": checked} if checked is not None else None,
+            before={"payload": masking.document(letter.payload, names)},
+            after={"payload": masking.document(checked, names)} if checked is not None else None,
             origin=origin,
         )
         return Replayed(letter.journey_id, StepName(letter.step))
@@ -123,10 +133,14 @@ def discard(dead_letter_id: UUID, *, actor: str, reason: str, origin: str | None
             action="dead_letter.discard",
             subject=f"dead_letter:{letter.id}",
             before={"step": letter.step, "error_code": letter.error_code},
-            after={"reason": reason[:REASON_MAX]},
+            after={"reason": masking.prose(reason[:REASON_MAX], _names(session, letter.journey_id))},
             origin=origin,
         )
         return letter.journey_id
+
+
+def _names(session: Session, journey_id: UUID) -> tuple[str | None, ...]:
+    return masking.names_of(journeys_read.list_users_of(session, [journey_id])[journey_id])
 
 
 def _lock_open(session: Session, dead_letter_id: UUID) -> DeadLetter:

@@ -3,14 +3,16 @@
 from uuid import UUID
 
 from sqlalchemy import func
+from sqlalchemy.orm import Session
 
 from core.database import unit_of_work
 from core.errors import ConflictError
 from models import DeadLetterStatus, StepName, StepStatus
 from queries import dead_letters as dead_letter_queries
 from queries import journeys as queries
+from queries import journeys_read
 from queries.dead_letters import Revival
-from services import audit
+from services import audit, masking
 from services.dead_letters import Replayed
 
 
@@ -68,9 +70,13 @@ def cancel(
             action="journey.cancel",
             subject=f"journey:{journey_id}",
             before={"status": journey.status},
-            after={"reason": reason},
+            after={"reason": masking.prose(reason, _names(session, journey_id))},
             origin=origin,
         )
+
+
+def _names(session: Session, journey_id: UUID) -> tuple[str | None, ...]:
+    return masking.names_of(journeys_read.list_users_of(session, [journey_id])[journey_id])
 
 
 def _stuck(steps: dict[StepName, StepStatus]) -> StepName | None:

@@ -1,11 +1,13 @@
 """What an operator may change of a step's inputs when replaying it, step by step."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import InvalidInputError
 from models import StepName
+from services.masking import MASK
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -42,6 +44,9 @@ def validated_payload(step: StepName, payload: dict[str, Any] | None) -> dict[st
     """Return the payload without what is empty; raise InvalidInputError naming the fields that do not fit the step."""
     if payload is None:
         return None
+    if MASK in json.dumps(payload, ensure_ascii=False):
+        # Sent back as it was shown: a customer would be greeted by it.
+        raise InvalidInputError(f"payload: holds a masked value ({MASK}); reveal it first, or leave it out")
     try:
         return PAYLOADS[step].model_validate(payload).model_dump(exclude_none=True)
     except ValidationError as error:

@@ -34,9 +34,13 @@ class Event(NamedTuple):
 
 
 def timeline(journey_id: UUID) -> list[Event]:
-    """Return what happened to the journey, earliest first. Names no customer: texts are shortened, people are roles."""
+    """Return what happened to the journey, earliest first. Texts are shortened, people are roles."""
     with unit_of_work() as session:
-        record = get_record(session, journey_id)
+        return told(get_record(session, journey_id))
+
+
+def told(record: Record) -> list[Event]:
+    """Return what a record tells, earliest first; of a masked one (services.masking) nothing names the customer."""
     accepted = record.journey.accepted_at
     moments = sorted(_moments(record), key=lambda moment: moment[0])
     return [Event(at, (at - accepted).total_seconds() * 1000, kind, text) for at, kind, text in moments]

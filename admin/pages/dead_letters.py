@@ -13,7 +13,7 @@ from admin.web import Visit, pages, redirect, signed_in, status_of
 from core.errors import AnmeiError, InvalidInputError
 from models import DeadLetterStatus, StepName
 from queries.dead_letters import DeadLetterFilter
-from services import dead_letters
+from services import dead_letters, masking, reveal
 from services.permissions import Permission
 from services.step_payload import PAYLOADS
 from tasks.publish import publish_steps
@@ -30,7 +30,8 @@ PER_SECOND = 20
 def listed(visit: Watcher) -> Response:
     query = visit.query
     wanted = _filter(query, default=DeadLetterStatus.OPEN)
-    found = dead_letters.listed(wanted, before=identifier(query.get("before")), limit=SHOWN + 1)
+    shown = masking.sees_customers(visit.who)
+    found = dead_letters.listed(wanted, before=identifier(query.get("before")), limit=SHOWN + 1, shown=shown)
     rows = found[:SHOWN]
     return visit.page(
         "dead_letters.html",
@@ -80,6 +81,14 @@ def show(letter_id: UUID, visit: Watcher) -> Response:
     return _page(visit, letter_id)
 
 
+@router.post("/{letter_id}/reveal")
+def show_revealed(letter_id: UUID, visit: Watcher) -> Response:
+    """Show the inputs and the error unmasked, this once; who looked is audited."""
+    dead_letters.get(letter_id)
+    reveal.shows(visit.who, [f"dead_letter:{letter_id}"], asked=True, origin=visit.origin)
+    return _page(visit, letter_id, shown=True)
+
+
 @router.post("/{letter_id}/replay")
 def replay(letter_id: UUID, visit: Repairer) -> Response:
     """Replay with the inputs of the form; an empty field leaves the step its own."""
@@ -109,12 +118,29 @@ def discard(letter_id: UUID, visit: Repairer) -> Response:
 
 
 def _page(
-    visit: Visit, letter_id: UUID, *, status: int = 200, problem: str | None = None, payload: str | None = None
+    visit: Visit,
+    letter_id: UUID,
+    *,
+    status: int = 200,
+    problem: str | None = None,
+    payload: str | None = None,
+    shown: bool = False,
 ) -> Response:
-    letter = dead_letters.get(letter_id)
-    fields = list(PAYLOADS[StepName(letter.step)].model_fields)
-    text = payload if payload is not None else json.dumps(letter.payload, ensure_ascii=False, indent=2)
-    return visit.page("dead_letter.html", status=status, letter=letter, problem=problem, payload=text, fields=fields)
+    revealed, shown = shown, shown or masking.sees_customers(visit.who)
+    letter = dead_letters.get(letter_id, shown=shown)
+    # Masked inputs are not put into the form: sent back as they are, a customer would be greeted by them.
+    filled = json.dumps(letter.payload, ensure_ascii=False, indent=2) if shown else ""
+    return visit.page(
+        "dead_letter.html",
+        status=status,
+        letter=letter,
+        problem=problem,
+        payload=payload if payload is not None else filled,
+        fields=list(PAYLOADS[StepName(letter.step)].model_fields),
+        masked=bool(letter.payload) and not shown,
+        may_reveal=not shown and visit.may(Permission.REVEAL_PERSONAL_DATA),
+        revealed=revealed,
+    )
 
 
 def _payload(visit: Visit, text: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from admin.web import Visit, pages, redirect, signed_in
 from core.errors import InvalidInputError
 from models import JourneyStatus, StepName, StepStatus
 from queries.journeys_read import JourneyFilter
-from services import journeys, journeys_read
+from services import journeys, journeys_read, masking, reveal
 from services.permissions import Permission
 from tasks.publish import publish_steps
 
@@ -37,6 +37,14 @@ def listed_live(visit: Watcher) -> Response:
 @router.get("/{journey_id}")
 def show(journey_id: UUID, visit: Watcher) -> Response:
     return visit.page("journey.html", **_detail(visit, journey_id))
+
+
+@router.post("/{journey_id}/reveal")
+def show_revealed(journey_id: UUID, visit: Watcher) -> Response:
+    """Show the customer unmasked, this once; who looked is audited. The page stands still: what is live is masked."""
+    journeys_read.detail(journey_id)
+    reveal.shows(visit.who, [f"journey:{journey_id}"], asked=True, origin=visit.origin)
+    return visit.page("journey.html", **_detail(visit, journey_id, shown=True) | {"revealed": True})
 
 
 @router.get("/{journey_id}/live")
@@ -75,7 +83,8 @@ def _list(visit: Visit) -> dict[str, Any]:
         moment(query.get("from")),
         moment(query.get("to")),
     )
-    found = journeys_read.listed(wanted, before=identifier(query.get("before")), limit=SHOWN + 1)
+    before, shown = identifier(query.get("before")), masking.sees_customers(visit.who)
+    found = journeys_read.listed(wanted, before=before, limit=SHOWN + 1, shown=shown)
     rows = found[:SHOWN]
     return {
         "rows": rows,
@@ -87,8 +96,9 @@ def _list(visit: Visit) -> dict[str, Any]:
     }
 
 
-def _detail(visit: Visit, journey_id: UUID) -> dict[str, Any]:
-    found = journeys_read.detail(journey_id)
+def _detail(visit: Visit, journey_id: UUID, *, shown: bool = False) -> dict[str, Any]:
+    shown = shown or masking.sees_customers(visit.who)
+    found = journeys_read.detail(journey_id, shown=shown)
     story = Story(found, visit.language)
     journey = found.record.journey
     return {
@@ -100,4 +110,6 @@ def _detail(visit: Visit, journey_id: UUID) -> dict[str, Any]:
         "is_open": journey.finished_at is None,
         "replayable": [one for one in found.steps if one.status in (StepStatus.FAILED, StepStatus.WAITING)],
         "may_repair": visit.may(Permission.REPAIR_JOURNEYS),
+        "may_reveal": not shown and visit.may(Permission.REVEAL_PERSONAL_DATA),
+        "revealed": False,
     }

@@ -1,5 +1,6 @@
 """People: staff made and changed, customers found."""
 
+import json
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,13 +11,14 @@ from pydantic import SecretStr
 from admin.forms import choice, identifier, query_without, storable
 from admin.web import Visit, pages, redirect, signed_in, status_of
 from core.errors import AnmeiError, InvalidInputError
-from services import users
+from services import masking, persons, reveal, users
 from services.permissions import STAFF, Permission, Role
 from services.users import StaffChange
 
 router = pages("/users")
 
 Manager = Annotated[Visit, Depends(signed_in(Permission.MANAGE_USERS))]
+Keeper = Annotated[Visit, Depends(signed_in(Permission.EXPORT_AND_ERASE))]
 SHOWN = 50
 LONGEST = 200
 
@@ -50,7 +52,41 @@ def create(visit: Manager) -> Response:
 
 @router.get("/{user_id}")
 def show(user_id: UUID, visit: Manager) -> Response:
-    return visit.page("user.html", user=users.get(user_id), roles=sorted(STAFF), problem=None)
+    return _page(visit, user_id)
+
+
+@router.post("/{user_id}/reveal")
+def show_revealed(user_id: UUID, visit: Manager) -> Response:
+    """Show who a customer is, this once; who looked is audited."""
+    users.get(user_id)
+    reveal.shows(visit.who, [f"user:{user_id}"], asked=True, origin=visit.origin)
+    return _page(visit, user_id, shown=True)
+
+
+@router.post("/{user_id}/export")
+def export(user_id: UUID, visit: Keeper) -> Response:
+    """Hand out everything there is of one person, as a file of JSON."""
+    found = persons.export(user_id, actor=visit.actor, origin=visit.origin)
+    body = json.dumps({"user_id": str(found.user_id), "tables": found.tables}, ensure_ascii=False, indent=2)
+    headers = {"Content-Disposition": f'attachment; filename="person-{user_id}.json"', "Cache-Control": "no-store"}
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.post("/{user_id}/erase")
+def erase(user_id: UUID, visit: Keeper) -> Response:
+    """Ask first, then erase for good."""
+    reason = visit.form.line("reason")[:LONGEST]
+    if not visit.form.flag("confirmed"):
+        return visit.page("user_erase.html", user=masking.user(users.get(user_id), shown=False), reason=reason)
+    try:
+        if not reason:
+            raise InvalidInputError(visit.gettext("A reason is needed: who looks at this later must understand it."))
+        persons.erase(user_id, actor=visit.actor, reason=reason, origin=visit.origin)
+    except AnmeiError as error:
+        if status_of(error) == 500:
+            raise
+        return _page(visit, user_id, status=status_of(error), problem=visit.explain(error))
+    return redirect(f"/admin/users/{user_id}", done="user-erased")
 
 
 @router.post("/{user_id}")
@@ -68,10 +104,26 @@ def change(user_id: UUID, visit: Manager) -> Response:
     except AnmeiError as error:
         if status_of(error) == 500:
             raise
-        problem = visit.explain(error)
-        user = users.get(user_id)
-        return visit.page("user.html", status=status_of(error), user=user, roles=sorted(STAFF), problem=problem)
+        return _page(visit, user_id, status=status_of(error), problem=visit.explain(error))
     return redirect(f"/admin/users/{user_id}", done="user-changed")
+
+
+def _page(
+    visit: Visit, user_id: UUID, *, status: int = 200, problem: str | None = None, shown: bool = False
+) -> Response:
+    user = users.get(user_id)
+    is_customer = user.password_hash is None and user.external_id is not None
+    revealed, shown = shown, shown or masking.sees_customers(visit.who)
+    return visit.page(
+        "user.html",
+        status=status,
+        user=masking.user(user, shown=shown),
+        roles=sorted(STAFF),
+        problem=problem,
+        may_keep=visit.may(Permission.EXPORT_AND_ERASE),
+        may_reveal=is_customer and not shown and visit.may(Permission.REVEAL_PERSONAL_DATA),
+        revealed=revealed,
+    )
 
 
 def _list(visit: Visit, *, status: int = 200, problem: str | None = None) -> Response:
@@ -79,7 +131,8 @@ def _list(visit: Visit, *, status: int = 200, problem: str | None = None) -> Res
     role = choice(Role, query.get("role"))
     before, search = identifier(query.get("before")), storable(query.get("search"))
     found = users.list_users(role=role, search=search, before=before, limit=SHOWN + 1)
-    rows: list[Any] = list(found[:SHOWN])
+    shown = masking.sees_customers(visit.who)
+    rows: list[Any] = [masking.user(user, shown=shown) for user in found[:SHOWN]]
     return visit.page(
         "users.html",
         status=status,

@@ -79,7 +79,7 @@ def test_a_journey_is_shown_whole_with_one_timeline(client: TestClient, operator
     fail(journey.id, StepName.GENERATE_WELCOME)
     client.post(f"{V1}/conversations/{conversation.id}/claim", headers=consultant.headers)
     data = client.get(f"{V1}/journeys/{journey.id}", headers=operator.headers).json()["data"]
-    assert (data["username"], data["conversation_id"], data["status"]) == ("小美", str(conversation.id), "failed")
+    assert (data["username"], data["conversation_id"], data["status"]) == ("小***", str(conversation.id), "failed")
     assert [(step["name"], step["status"]) for step in data["steps"]] == [
         ("create_conversation", "pending"),
         ("generate_welcome", "failed"),

@@ -12,7 +12,7 @@ from queries.holdings import HOLDINGS
 from services import audit, dead_letters, intake, journeys, persons, users
 from services.intake import IntakeStatus, Registration, Submission
 from services.permissions import Role
-from tests.personal.conftest import NAMES, OTHERS, VALUES, Seeded, found, tables
+from tests.personal.seeding import NAMES, OTHERS, VALUES, Seeded, found, tables
 from tests.support.factories import create_user
 
 # Columns of text that say nothing of a customer: names of ours, codes, and what staff and machines are called.
