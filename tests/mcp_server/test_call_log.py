@@ -238,5 +238,5 @@ def test_the_newest_page_of_the_log_is_read_from_an_index() -> None:
         connection.execute("SET enable_seqscan = off")
         newest = "SELECT * FROM mcp_call_logs ORDER BY created_at DESC, id DESC LIMIT 20"
         plan = str(connection.execute(f"EXPLAIN {newest}").fetchall())
-    assert "Sort" not in plan
+    assert "->  Sort" not in plan
     assert "created_at_id_idx" in plan
