@@ -1,8 +1,7 @@
-"""Foreign exceptions and error bodies of agents, mapped to our two errors; the codes are in agent_codes."""
+"""Refusals of agents, mapped to our two errors; the codes are in agent_codes. What the network raises is in agent_http."""
 
 import re
 
-import httpx
 from pydantic import SecretStr
 
 from clients.agent_codes import TRANSIENT_CODES, AgentCode
@@ -90,35 +89,3 @@ def shown(text: str, key: SecretStr) -> str:
     if value:
         text = text.replace(value, "***")
     return _KEY_LIKE.sub("***", _UNPRINTABLE.sub(" ", text))[:_SHOWN_CHARACTERS].strip()
-
-
-def from_transport(error: BaseException) -> AgentError:
-    """Map what httpx and the sockets below it raise. The foreign text is left out: it may quote a header or a URL."""
-    return agent_error(_transport_code(error), f"the agent could not be called: {type(error).__name__}")
-
-
-def _transport_code(error: BaseException) -> AgentCode:
-    match error:
-        case httpx.ConnectTimeout() | httpx.ConnectError():
-            return AgentCode.UNREACHABLE
-        case httpx.PoolTimeout():
-            return AgentCode.POOL_EXHAUSTED
-        case httpx.TimeoutException() | TimeoutError():
-            return AgentCode.TIMEOUT
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
-            return AgentCode.BAD_URL
-        case httpx.TooManyRedirects():
-            return AgentCode.REDIRECTED
-        case httpx.LocalProtocolError():
-            # Our own request is malformed, most often by a key or an address that holds a forbidden character.
-            return AgentCode.BAD_REQUEST
-        case httpx.ProxyError():
-            return AgentCode.UNREACHABLE
-        case httpx.DecodingError():
-            return AgentCode.BAD_RESPONSE
-        case httpx.TransportError() | OSError():
-            return AgentCode.CONNECTION_LOST
-        case httpx.HTTPStatusError():
-            return _code_of(error.response.status_code, "", "")
-        case _:
-            return AgentCode.CLIENT_FAULT

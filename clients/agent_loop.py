@@ -3,17 +3,16 @@
 import asyncio
 import atexit
 import os
-import ssl
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
 import uvloop
 
+from clients import agent_limits as limits
 from clients.agent_codes import AgentCode
 from clients.agent_errors import agent_error
 from clients.delta_relay import DeltaThread
@@ -21,27 +20,14 @@ from core import log_events
 from core.errors import AgentPermanentError, AgentTransientError
 from core.logging import get_logger
 
-CONNECT_SECONDS = 5.0
-# Dify pings every 10 s: silence over two pings and a bit is a dead connection.
-IDLE_READ_SECONDS = 28.0
-WRITE_SECONDS = 10.0
-# A call waits here only when a thousand others are open; better to fail over than to queue.
-POOL_SECONDS = 2.0
-MAX_CONNECTIONS = 1000
-MAX_IDLE_CONNECTIONS = 100
-# httpcore looks at every connection of a pool for every request: at 300 open calls one pool costs 6 ms of CPU a call, pools
-# of a dozen 1 ms. So calls spread over as many clients as they need, the first ones first, which keeps connections in use.
-CALLS_A_CLIENT = 12
-SHUTDOWN_SECONDS = 3.0
+if TYPE_CHECKING:
+    from clients.agent_http import AgentHttp
 
 T = TypeVar("T")
 log = get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Client:
-    http: httpx.AsyncClient
-    calls: int = 0
+Work = Callable[["AgentLoop"], Coroutine[Any, Any, T]]
 
 
 class AgentLoop:
@@ -49,10 +35,9 @@ class AgentLoop:
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
-        self._tls: ssl.SSLContext | None = None
-        self._clients: list[_Client] = []
-        self._client_of: dict[asyncio.Task[Any] | None, _Client] = {}
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._http: AgentHttp | None = None
+        # The calls that are on, each with what its caller holds.
+        self._calls: dict[asyncio.Task[Any], Future[Any]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closing = False
         self.deltas = DeltaThread()
@@ -61,40 +46,24 @@ class AgentLoop:
         self._thread.start()
 
     @property
-    def http(self) -> httpx.AsyncClient:
-        """Return the pooled client of the running call; from the loop's thread only. Redirects are not followed: a key
-        must not travel."""
-        return self._client_of.get(asyncio.current_task(), self._client_at(0)).http
+    def http(self) -> "AgentHttp":
+        """Return the session all calls share; from the loop's thread only."""
+        if self._http is None:
+            from clients.agent_http import AgentHttp
 
-    def _client_at(self, place: int) -> "_Client":
-        while len(self._clients) <= place:
-            self._clients.append(_Client(self._new_client()))
-        return self._clients[place]
+            self._http = AgentHttp()
+        return self._http
 
-    def _roomy_client(self) -> "_Client":
-        for client in self._clients:
-            if client.calls < CALLS_A_CLIENT:
-                return client
-        if len(self._clients) * CALLS_A_CLIENT < MAX_CONNECTIONS:
-            return self._client_at(len(self._clients))
-        return min(self._clients, key=lambda client: client.calls)
-
-    def _new_client(self) -> httpx.AsyncClient:
-        if self._tls is None:
-            self._tls = httpx.create_ssl_context(trust_env=False)
-        return httpx.AsyncClient(
-            timeout=httpx.Timeout(IDLE_READ_SECONDS, connect=CONNECT_SECONDS, write=WRITE_SECONDS, pool=POOL_SECONDS),
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS),
-            follow_redirects=False,
-            # Proxies and certificates from the environment would be settings nobody sees.
-            trust_env=False,
-            verify=self._tls,
-            headers={"accept-encoding": "identity", "user-agent": "anmei"},
-        )
-
-    def submit(self, work: Callable[["AgentLoop"], Coroutine[Any, Any, T]]) -> "Future[T]":
+    def submit(self, work: Work[T]) -> "Future[T]":
         """Start the work on the loop; the future fails only with our agent errors, and cancelling it cancels the work."""
-        return asyncio.run_coroutine_threadsafe(self._call(work), self._loop)
+        (future,) = self.submit_many([work])
+        return future
+
+    def submit_many(self, works: Sequence[Work[T]]) -> "list[Future[T]]":
+        """Like `submit` for several, which together wake the loop once."""
+        futures: list[Future[T]] = [Future() for _ in works]
+        self._loop.call_soon_threadsafe(self._start, list(zip(works, futures, strict=True)))
+        return futures
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something nobody waits for (stopping a run, draining a connection); from the loop's thread only."""
@@ -102,7 +71,7 @@ class AgentLoop:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def close(self, timeout_seconds: float = SHUTDOWN_SECONDS) -> None:
+    def close(self, timeout_seconds: float = limits.SHUTDOWN_SECONDS) -> None:
         """Cancel the calls, let their stop requests go out, close the connections and end the thread."""
         closing = asyncio.run_coroutine_threadsafe(self._close(timeout_seconds), self._loop)
         try:
@@ -113,13 +82,31 @@ class AgentLoop:
         self._thread.join(1)
         self.deltas.close()
 
-    async def _call(self, work: Callable[["AgentLoop"], Coroutine[Any, Any, T]]) -> T:
-        task = asyncio.current_task()
-        client = self._roomy_client()
-        client.calls += 1
-        self._client_of[task] = client
-        if task is not None:
-            self._calls.add(task)
+    def _start(self, calls: Sequence[tuple[Work[Any], "Future[Any]"]]) -> None:
+        for work, future in calls:
+            task = self._loop.create_task(self._call(work))
+            self._calls[task] = future
+            task.add_done_callback(self._settle)
+            future.add_done_callback(partial(self._cancel_with, task))
+
+    def _cancel_with(self, task: "asyncio.Task[Any]", future: "Future[Any]") -> None:
+        if future.cancelled() and not task.done():
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    def _settle(self, task: "asyncio.Task[Any]") -> None:
+        """Tell the caller what a call came to. Until here the future can be cancelled, as the work is then, too."""
+        future = self._calls.pop(task)
+        if task.cancelled():
+            future.cancel()
+        if not future.set_running_or_notify_cancel():
+            return
+        error = task.exception()
+        if error is None:
+            future.set_result(task.result())
+        else:
+            future.set_exception(error)
+
+    async def _call(self, work: Work[T]) -> T:
         try:
             return await work(self)
         except asyncio.CancelledError:
@@ -131,11 +118,6 @@ class AgentLoop:
         except Exception as error:
             log.exception(log_events.AGENT_CLIENT_FAULT, error=type(error).__name__)
             raise agent_error(AgentCode.CLIENT_FAULT, f"the agent client failed: {type(error).__name__}") from None
-        finally:
-            client.calls -= 1
-            self._client_of.pop(task, None)
-            if task is not None:
-                self._calls.discard(task)
 
     async def _close(self, timeout_seconds: float) -> None:
         self._closing = True
@@ -151,8 +133,8 @@ class AgentLoop:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=0.5)
-        for client in self._clients:
-            await client.http.aclose()
+        if self._http is not None:
+            await self._http.close()
         await self._loop.shutdown_asyncgens()
 
     def _serve(self) -> None:
@@ -175,7 +157,7 @@ def current() -> AgentLoop:
         return _current
 
 
-def shutdown(timeout_seconds: float = SHUTDOWN_SECONDS) -> None:
+def shutdown(timeout_seconds: float = limits.SHUTDOWN_SECONDS) -> None:
     """End this process's loop, if there is one. Calls still open fail with AGENT_INTERRUPTED and their runs are stopped.
 
     Runs by itself at interpreter exit; a process that leaves by `os._exit` (a pool's child) calls it before.

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import httpx
 from pydantic import SecretStr
 
+from clients import agent_limits as limits
 from clients.agent_codes import AgentCode
-from clients.agent_errors import AgentError, agent_error, from_transport, shown
+from clients.agent_errors import AgentError, agent_error, shown
 from clients.agent_loop import AgentLoop
 from clients.agent_types import AgentAnswer, Draft
 from clients.delta_relay import DeltaRelay
@@ -19,15 +19,8 @@ from core import log_events
 from core.errors import AgentPermanentError, AgentTransientError
 from core.logging import get_logger
 
-MAX_RESPONSE_BYTES = 4 << 20
-MAX_ERROR_BYTES = 64 << 10
-# After the last event the body's end follows at once; waiting for it lets the connection be used again.
-DRAIN_SECONDS = 1.0
-# A run that was given up before it told its id is listened to this long, so that it can be stopped: plain chats tell it
-# with their first word only.
-NAME_SECONDS = 60.0
-STOP_SECONDS = 5.0
-STOP_TRIES = 2
+if TYPE_CHECKING:
+    from clients.agent_http import Reply
 
 log = get_logger(__name__)
 
@@ -72,20 +65,15 @@ class StreamCall:
 async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: DeltaRelay | None) -> AgentAnswer:
     """Return the run's answer within the timeout. On timeout, cancellation or a broken stream the run is stopped, too."""
     started = time.monotonic()
+    # A task of its own: a run that has not told its id yet must be read on, or it could not be stopped.
     reader = asyncio.create_task(_read(loop, call, relay))
     try:
-        async with asyncio.timeout(timeout_seconds):
-            # Shielded: a run that has not told its id yet must be read on, or it could not be stopped.
-            await asyncio.shield(reader)
+        await asyncio.wait((reader,), timeout=timeout_seconds)
+        if not reader.done():
+            raise agent_error(AgentCode.TIMEOUT, f"the agent did not finish within {timeout_seconds:g} s")
+        reader.result()
         draft = call.transcript.draft()
-    except TimeoutError:
-        _give_up(loop, call, reader, relay)
-        message = f"the agent did not finish within {timeout_seconds:g} s"
-        raise agent_error(AgentCode.TIMEOUT, message) from None
-    except asyncio.CancelledError:
-        _give_up(loop, call, reader, relay)
-        raise
-    except (AgentTransientError, AgentPermanentError):
+    except (asyncio.CancelledError, AgentTransientError, AgentPermanentError):
         _give_up(loop, call, reader, relay)
         raise
     latency_ms = _ms(time.monotonic() - started)
@@ -106,32 +94,33 @@ async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: 
 
 async def _read(loop: AgentLoop, call: StreamCall, relay: DeltaRelay | None) -> None:
     """Read events until the terminal one; raise our errors only."""
-    request = loop.http.build_request("POST", call.url, content=call.body, headers=dict(call.headers))
+    http = loop.http
+    await http.enter()
     try:
-        response = await loop.http.send(request, stream=True)
+        reply = await http.open("POST", call.url, call.headers, call.body)
         try:
-            if response.status_code != 200:
-                raise call.refuse(response.status_code, await _read_bounded(response.aiter_raw(), MAX_ERROR_BYTES))
-            _require_events(response, call.key)
-            chunks = response.aiter_raw()
-            await _read_events(chunks, call, relay)
+            if reply.status != 200:
+                raise call.refuse(reply.status, await reply.read_up_to(limits.MAX_ERROR_BYTES))
+            _require_events(reply, call.key)
+            await _read_events(reply, call, relay)
         except BaseException:
-            await response.aclose()
+            reply.close()
             raise
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-        raise from_transport(error) from None
+        reply.leave_to_end()
     except SseTooLargeError:
         raise agent_error(AgentCode.RESPONSE_TOO_LARGE, "the agent sent an event larger than allowed") from None
-    loop.spawn(_drain(response, chunks))
+    finally:
+        http.leave()
 
 
-async def _read_events(chunks: AsyncIterator[bytes], call: StreamCall, relay: DeltaRelay | None) -> None:
+async def _read_events(reply: "Reply", call: StreamCall, relay: DeltaRelay | None) -> None:
     parser, transcript, received = SseParser(), call.transcript, 0
-    async for chunk in chunks:
-        received += len(chunk)
-        if received > MAX_RESPONSE_BYTES:
-            raise agent_error(AgentCode.RESPONSE_TOO_LARGE, f"the agent sent more than {MAX_RESPONSE_BYTES} bytes")
-        for event in parser.feed(chunk):
+    while piece := await reply.read():
+        received += len(piece)
+        if received > limits.MAX_RESPONSE_BYTES:
+            message = f"the agent sent more than {limits.MAX_RESPONSE_BYTES} bytes"
+            raise agent_error(AgentCode.RESPONSE_TOO_LARGE, message)
+        for event in parser.feed(piece):
             _take(call, relay, event)
         if transcript.finished:
             return
@@ -149,34 +138,13 @@ def _take(call: StreamCall, relay: DeltaRelay | None, event: SseEvent) -> None:
         relay.push(piece)
 
 
-def _require_events(response: httpx.Response, key: SecretStr) -> None:
+def _require_events(reply: "Reply", key: SecretStr) -> None:
     """Refuse a 200 that is no event stream: a proxy's page, or a compressed body whose size we could not bound."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = reply.media_type
     if kind != "text/event-stream":
         raise agent_error(AgentCode.BAD_RESPONSE, f"the agent answered with {shown(kind, key) or 'no content type'}")
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    if reply.encoding != "identity":
         raise agent_error(AgentCode.BAD_RESPONSE, "the agent answered with an encoding we did not ask for")
-
-
-async def _read_bounded(chunks: AsyncIterator[bytes], limit: int) -> bytes:
-    body = b""
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
-            return body[:limit]
-    return body
-
-
-async def _drain(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
-    """Read to the body's end, so that the connection goes back to the pool; close it when that takes long or much."""
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            await _read_bounded(chunks, MAX_ERROR_BYTES)
-    except (TimeoutError, httpx.HTTPError, httpx.StreamError, OSError):
-        # The answer is complete; only this connection is not worth keeping.
-        pass
-    finally:
-        await response.aclose()
 
 
 def _give_up(loop: AgentLoop, call: StreamCall, reader: "asyncio.Task[None]", relay: DeltaRelay | None) -> None:
@@ -190,7 +158,7 @@ async def _abandon(call: StreamCall, reader: "asyncio.Task[None]") -> None:
     if call.stop is not None and not call.named.is_set() and not reader.done():
         naming = asyncio.create_task(call.named.wait())
         try:
-            await asyncio.wait({naming, reader}, timeout=NAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({naming, reader}, timeout=limits.NAME_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             naming.cancel()
             reader.cancel()
@@ -206,12 +174,13 @@ async def _abandon(call: StreamCall, reader: "asyncio.Task[None]") -> None:
 
 
 async def _stop(stop: Callable[[str], Awaitable[None]], task_id: str) -> None:
-    for attempt in range(1, STOP_TRIES + 1):
+    for attempt in range(1, limits.STOP_TRIES + 1):
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(limits.STOP_SECONDS):
                 await stop(task_id)
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            log.warning(log_events.AGENT_STOP_FAILED, task_id=task_id, attempt=attempt, error=type(error).__name__)
+        except (TimeoutError, AgentTransientError, AgentPermanentError) as error:
+            code = AgentCode.TIMEOUT if isinstance(error, TimeoutError) else error.code
+            log.warning(log_events.AGENT_STOP_FAILED, task_id=task_id, attempt=attempt, error=code)
         else:
             log.info(log_events.AGENT_STOPPED, task_id=task_id)
             return

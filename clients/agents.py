@@ -4,9 +4,10 @@ The futures fail only with core.errors.AgentTransientError or AgentPermanentErro
 clients.agent_codes.AgentCode. Cancelling a future, or its timeout, stops the run at the provider.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 from clients import agent_loop, dify, openai_compatible
 from clients.agent_codes import BOUNDED_RETRY_CODES, MAX_BOUNDED_RETRIES, AgentCode
 from clients.agent_errors import agent_error
-from clients.agent_loop import AgentLoop, shutdown
+from clients.agent_loop import AgentLoop, Work, shutdown
 from clients.agent_types import AgentAnswer, AgentInfo, AgentRequest, AgentTarget
 from clients.delta_relay import DeltaRelay
 from core import tracing
@@ -33,7 +34,10 @@ __all__ = [
     "parameters",
     "shutdown",
     "start",
+    "start_many",
 ]
+
+OnDelta = Callable[[str], None]
 
 
 class Provider(Protocol):
@@ -61,36 +65,48 @@ _PROVIDERS: dict[str, Provider] = {"dify": dify, "openai_compatible": openai_com
 PROVIDER_NAMES = tuple(_PROVIDERS)
 
 
-def start(request: AgentRequest, on_delta: Callable[[str], None] | None = None) -> "Future[AgentAnswer]":
+def start(request: AgentRequest, on_delta: OnDelta | None = None) -> "Future[AgentAnswer]":
     """Start a run and return at once; hundreds may be open, at no thread each.
 
-    `on_delta` gets the text as it is written, in order, on a thread of its own; it is a preview that no guard has seen
-    and that the answer need not repeat. `future.cancel()` works while the run is on, and stops it.
+    `on_delta` gets the text as it is written, in order, on a thread of its own, once the answer has been going on for a
+    moment (delta_relay.PREVIEW_AFTER_SECONDS): of a fast answer it gets nothing. It is a preview that no guard has seen and
+    that the answer need not repeat. `future.cancel()` works while the run is on, and stops it.
     """
-
-    if tracing.enabled() and request.trace_id:
-        return _traced(request, on_delta)
-    return _start(request, on_delta)
+    (future,) = start_many([(request, on_delta)])
+    return future
 
 
-def _start(request: AgentRequest, on_delta: Callable[[str], None] | None) -> "Future[AgentAnswer]":
+def start_many(asked: Sequence[tuple[AgentRequest, OnDelta | None]]) -> "list[Future[AgentAnswer]]":
+    """Start several runs, each as `start` does, and wake the loop once for all; the futures are in the same order."""
+    spans = [_span_of(request) for request, _ in asked] if tracing.enabled() else [None] * len(asked)
+    works = [_run_of(request, on_delta, span) for (request, on_delta), span in zip(asked, spans, strict=True)]
+    futures = agent_loop.current().submit_many(works)
+    for future, span in zip(futures, spans, strict=True):
+        if span is not None:
+            future.add_done_callback(partial(_end, span))
+    return futures
+
+
+def _run_of(request: AgentRequest, on_delta: OnDelta | None, span: AnySpan | None) -> Work[AgentAnswer]:
+    if span is not None:
+        # The agent is given the span's context, so that what it calls of ours is found below it.
+        request = replace(request, traceparent=span.traceparent())
+
     async def work(loop: AgentLoop) -> AgentAnswer:
         relay = None if on_delta is None else DeltaRelay(on_delta, loop.deltas)
         return await _provider(request.target).run(loop, request, relay)
 
-    return agent_loop.current().submit(work)
+    return work
 
 
-def _traced(request: AgentRequest, on_delta: Callable[[str], None] | None) -> "Future[AgentAnswer]":
-    """Start the run in a span whose context the agent is given, so that what it calls of ours is found below it."""
+def _span_of(request: AgentRequest) -> AnySpan | None:
+    if not request.trace_id:
+        return None
     about = {
         "gen_ai.provider.name": request.target.provider,
         "server.address": urlsplit(request.target.base_url).netloc,
     }
-    span = tracing.span("agent call", [UUID(request.trace_id)], kind=Kind.CLIENT, attributes=about)
-    future = _start(replace(request, traceparent=span.traceparent()), on_delta)
-    future.add_done_callback(lambda ended: _end(span, ended))
-    return future
+    return tracing.span("agent call", [UUID(request.trace_id)], kind=Kind.CLIENT, attributes=about)
 
 
 def _end(span: AnySpan, ended: "Future[AgentAnswer]") -> None:

@@ -8,6 +8,9 @@ from queue import SimpleQueue
 from core import log_events
 from core.logging import get_logger
 
+# An answer that is whole this soon after its first word needs no preview: the message itself is there. Shorter than
+# somebody who looks at an empty place begins to wonder.
+PREVIEW_AFTER_SECONDS = 0.25
 # How long a finished answer waits for its last pieces to be handed over; the stored message says the same.
 FLUSH_SECONDS = 0.2
 
@@ -40,7 +43,8 @@ class DeltaThread:
 class DeltaRelay:
     """One call's pieces, in order, on the delta thread; pieces that arrive while the callback is busy are joined.
 
-    A callback that raises gets no further pieces: a broken preview must not cost the answer.
+    What comes in the first PREVIEW_AFTER_SECONDS is handed over joined when they are over, and not at all when the answer
+    ends before. A callback that raises gets no further pieces: a broken preview must not cost the answer.
     """
 
     def __init__(self, on_delta: Callable[[str], None], thread: DeltaThread) -> None:
@@ -48,6 +52,8 @@ class DeltaRelay:
         self._thread = thread
         self._lock = threading.Lock()
         self._waiting: list[str] = []
+        self._opening: asyncio.TimerHandle | None = None
+        self._open = False
         self._scheduled = False
         self._closed = False
         self._idle = asyncio.Event()
@@ -62,9 +68,10 @@ class DeltaRelay:
             self._waiting.append(text)
             if self._scheduled:
                 return
-            self._scheduled = True
-        self._idle.clear()
-        self._thread.submit(self._deliver)
+        if self._open:
+            self._schedule()
+        elif self._opening is None:
+            self._opening = self._loop.call_later(PREVIEW_AFTER_SECONDS, self._begin)
 
     def close(self) -> None:
         """Hand over nothing more."""
@@ -73,13 +80,28 @@ class DeltaRelay:
             self._waiting.clear()
 
     async def finish(self) -> None:
-        """Wait, briefly, until the pieces so far are handed over; then close."""
-        try:
-            async with asyncio.timeout(FLUSH_SECONDS):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning(log_events.AGENT_DELTA_LATE)
+        """Wait, briefly, until the pieces so far are handed over, if any ever were; then close."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._open:
+            try:
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._idle.wait()
+            except TimeoutError:
+                log.warning(log_events.AGENT_DELTA_LATE)
         self.close()
+
+    def _begin(self) -> None:
+        self._open = True
+        self._schedule()
+
+    def _schedule(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._scheduled = True
+        self._idle.clear()
+        self._thread.submit(self._deliver)
 
     def _deliver(self) -> None:
         while True:

@@ -58,10 +58,7 @@ async def run(loop: AgentLoop, request: AgentRequest, relay: DeltaRelay | None) 
 
     async def stop(task_id: str) -> None:
         url = http_calls.endpoint(target.base_url, _stop_path(target.mode, task_id))
-        response = await loop.http.post(
-            url, content=orjson.dumps({"user": request.user}), headers=http_calls.headers(target.api_key)
-        )
-        response.raise_for_status()
+        await http_calls.call(loop, "POST", url, target.api_key, {"user": request.user})
 
     call = agent_stream.StreamCall(
         url=http_calls.endpoint(target.base_url, _run_path(target.mode)),

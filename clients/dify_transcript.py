@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from pydantic import SecretStr
 
 from clients.agent_codes import AgentCode
@@ -66,11 +65,8 @@ class DifyTranscript:
         An agent's text before its first tool result is held back: it is what the model says while it looks things up,
         and no part of the answer.
         """
-        try:
-            data = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            return ""
-        if not isinstance(data, dict):
+        data = event.json_object()
+        if data is None:
             return ""
         self._take_ids(data)
         match data.get("event"):

@@ -1,19 +1,17 @@
 """What both providers share on the wire: checked addresses and headers, and one plain JSON call."""
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
 from pydantic import SecretStr
 
+from clients import agent_limits as limits
 from clients.agent_codes import AgentCode
-from clients.agent_errors import agent_error, from_transport, refused
+from clients.agent_errors import agent_error, refused
 from clients.agent_loop import AgentLoop
-
-MAX_REPLY_BYTES = 1 << 20
-PLAIN_CALL_SECONDS = 10.0
 
 _VERSION_SEGMENT = re.compile(r"/v\d+[a-z0-9]*$")
 _PRINTABLE = re.compile(r"[!-~]+")
@@ -24,6 +22,11 @@ def endpoint(base_url: str, path: str) -> str:
 
     Raises AGENT_BAD_URL unless the base is http or https with a host, and free of credentials, query and fragment.
     """
+    return _api(base_url) + path
+
+
+@lru_cache(maxsize=256)
+def _api(base_url: str) -> str:
     base = base_url.strip().rstrip("/")
     try:
         parts = urlsplit(base)
@@ -34,7 +37,7 @@ def endpoint(base_url: str, path: str) -> str:
         raise agent_error(AgentCode.BAD_URL, "the agent's address must be http(s)://host[:port][/path]")
     if parts.query or parts.fragment or not base.isprintable() or " " in base:
         raise agent_error(AgentCode.BAD_URL, "the agent's address must hold no query, fragment or blank")
-    return (base if _VERSION_SEGMENT.search(parts.path) else f"{base}/v1") + path
+    return base if _VERSION_SEGMENT.search(parts.path) else f"{base}/v1"
 
 
 def headers(key: SecretStr, trace_id: str | None = None, traceparent: str | None = None) -> dict[str, str]:
@@ -67,27 +70,32 @@ def error_parts(body: bytes) -> tuple[str, str]:
     return str(value.get("code") or value.get("type") or ""), str(value.get("message") or "")
 
 
+async def call(
+    loop: AgentLoop, method: str, url: str, key: SecretStr, body: dict[str, Any] | None = None
+) -> tuple[int, bytes]:
+    """Make one short call and return its status, below 300, and body; raise our errors only."""
+    content = None if body is None else orjson.dumps(body)
+    reply = await loop.http.open(method, url, headers(key), content, limits.PLAIN_READ_SECONDS)
+    try:
+        answer = await reply.read_up_to(limits.MAX_REPLY_BYTES)
+    finally:
+        reply.close()
+    if len(answer) > limits.MAX_REPLY_BYTES:
+        raise agent_error(AgentCode.RESPONSE_TOO_LARGE, "the agent's reply is larger than allowed")
+    if reply.status // 100 != 2:
+        raise refused(reply.status, *error_parts(answer), key)
+    return reply.status, answer
+
+
 async def call_json(
     loop: AgentLoop, method: str, url: str, key: SecretStr, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Make one short call and return its JSON object; raise our errors only."""
-    content = None if body is None else orjson.dumps(body)
-    reply = b""
-    timeout = httpx.Timeout(PLAIN_CALL_SECONDS, connect=5.0)
-    try:
-        async with loop.http.stream(method, url, content=content, headers=headers(key), timeout=timeout) as response:
-            async for chunk in response.aiter_raw():
-                reply += chunk
-                if len(reply) > MAX_REPLY_BYTES:
-                    raise agent_error(AgentCode.RESPONSE_TOO_LARGE, "the agent's reply is larger than allowed")
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-        raise from_transport(error) from None
-    if response.status_code // 100 != 2:
-        raise refused(response.status_code, *error_parts(reply), key)
-    if not reply and response.status_code == 204:
+    status, answer = await call(loop, method, url, key, body)
+    if not answer and status == 204:
         return {}
     try:
-        value = orjson.loads(reply)
+        value = orjson.loads(answer)
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):

@@ -46,17 +46,14 @@ class ChatTranscript:
 
     def take(self, event: SseEvent) -> str:
         """Account for one chunk and return its text."""
-        if event.data.strip() == "[DONE]":
+        if event.data.strip() == b"[DONE]":
             self._done = True
             return ""
-        try:
-            data = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            return ""
-        if not isinstance(data, dict):
+        data = event.json_object()
+        if data is None:
             return ""
         if data.get("error"):
-            self._error = refused(500, *http_calls.error_parts(event.data.encode()), self._key)
+            self._error = refused(500, *http_calls.error_parts(event.data), self._key)
             return ""
         if self._message_id is None and isinstance(data.get("id"), str):
             self._message_id = shown(data["id"], self._key)[:128]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from pydantic import SecretStr
 
-from clients import agents
+from clients import agents, delta_relay
 from clients.agents import AgentRequest, AgentTarget
 from tests.clients.hostile import HostileServer, Script
 from tests.simulators.simproc import MCP_KEY, THROWAWAY_MCP, Sim, running
@@ -61,6 +61,12 @@ def ask(dify_url: str) -> Callable[..., AgentRequest]:
         return AgentRequest(target, {"user_id": user_id, "locale": "zh-CN"}, "请欢迎新客户", user, "trace-1")
 
     return build
+
+
+@pytest.fixture
+def previews_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand pieces over from the first on: the simulator is done sooner than a preview usually begins."""
+    monkeypatch.setattr(delta_relay, "PREVIEW_AFTER_SECONDS", 0)
 
 
 @pytest.fixture

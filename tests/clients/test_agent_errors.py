@@ -3,73 +3,97 @@
 import inspect
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey, RequestInfo
+from aiohttp.http_exceptions import (
+    BadStatusLine,
+    ContentLengthError,
+    HttpProcessingError,
+    LineTooLong,
+    TransferEncodingError,
+)
+from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import SecretStr
+from yarl import URL
 
 from clients.agent_codes import BOUNDED_RETRY_CODES, TRANSIENT_CODES, AgentCode
-from clients.agent_errors import from_transport, refused
+from clients.agent_errors import refused
+from clients.agent_http import from_transport
 from core.errors import AgentPermanentError, AgentTransientError
 
 KEY = SecretStr("app-Secret0123456789")
-REQUEST = httpx.Request(
-    "POST", "https://agent.example/v1/chat-messages", headers={"authorization": "Bearer app-Secret0123456789"}
-)
+KEY_OF_HOST = ConnectionKey("agent.example", 443, True, True, None, None, None)
 TOO_MANY = (
     "Too many requests. Please try again later. The current maximum concurrent requests allowed for this app is 10."
 )
 
-# One line for each exception class of httpx: a release that adds one fails here, not in production.
+# One line for each exception class of aiohttp: a release that adds one fails here, not in production.
 EXPECTED = {
-    "ConnectTimeout": "AGENT_UNREACHABLE",
-    "ConnectError": "AGENT_UNREACHABLE",
-    "ProxyError": "AGENT_UNREACHABLE",
-    "ReadTimeout": "AGENT_TIMEOUT",
-    "WriteTimeout": "AGENT_TIMEOUT",
-    "TimeoutException": "AGENT_TIMEOUT",
-    "PoolTimeout": "AGENT_POOL_EXHAUSTED",
-    "ReadError": "AGENT_CONNECTION_LOST",
-    "WriteError": "AGENT_CONNECTION_LOST",
-    "CloseError": "AGENT_CONNECTION_LOST",
-    "NetworkError": "AGENT_CONNECTION_LOST",
-    "RemoteProtocolError": "AGENT_CONNECTION_LOST",
-    "ProtocolError": "AGENT_CONNECTION_LOST",
-    "TransportError": "AGENT_CONNECTION_LOST",
-    "LocalProtocolError": "AGENT_BAD_REQUEST",
-    "UnsupportedProtocol": "AGENT_BAD_URL",
+    "ConnectionTimeoutError": "AGENT_UNREACHABLE",
+    "ClientConnectorError": "AGENT_UNREACHABLE",
+    "ClientConnectorDNSError": "AGENT_UNREACHABLE",
+    "ClientConnectorSSLError": "AGENT_UNREACHABLE",
+    "ClientConnectorCertificateError": "AGENT_UNREACHABLE",
+    "ClientSSLError": "AGENT_UNREACHABLE",
+    "ClientProxyConnectionError": "AGENT_UNREACHABLE",
+    "ClientHttpProxyError": "AGENT_UNREACHABLE",
+    "ServerFingerprintMismatch": "AGENT_UNREACHABLE",
+    "SocketTimeoutError": "AGENT_TIMEOUT",
+    "ServerTimeoutError": "AGENT_TIMEOUT",
     "InvalidURL": "AGENT_BAD_URL",
+    "InvalidUrlClientError": "AGENT_BAD_URL",
+    "InvalidUrlRedirectClientError": "AGENT_BAD_URL",
+    "NonHttpUrlClientError": "AGENT_BAD_URL",
+    "NonHttpUrlRedirectClientError": "AGENT_BAD_URL",
     "TooManyRedirects": "AGENT_REDIRECTED",
-    "DecodingError": "AGENT_BAD_RESPONSE",
-    "HTTPStatusError": "AGENT_UNAVAILABLE",
-    "HTTPError": "AGENT_CLIENT_FAULT",
-    "RequestError": "AGENT_CLIENT_FAULT",
-    "StreamError": "AGENT_CLIENT_FAULT",
-    "StreamConsumed": "AGENT_CLIENT_FAULT",
-    "StreamClosed": "AGENT_CLIENT_FAULT",
-    "ResponseNotRead": "AGENT_CLIENT_FAULT",
-    "RequestNotRead": "AGENT_CLIENT_FAULT",
-    "CookieConflict": "AGENT_CLIENT_FAULT",
+    "ContentTypeError": "AGENT_BAD_RESPONSE",
+    "ClientResponseError": "AGENT_CONNECTION_LOST",
+    "WSServerHandshakeError": "AGENT_CONNECTION_LOST",
+    "ClientPayloadError": "AGENT_CONNECTION_LOST",
+    "ClientConnectionError": "AGENT_CONNECTION_LOST",
+    "ClientConnectionResetError": "AGENT_CONNECTION_LOST",
+    "ClientOSError": "AGENT_CONNECTION_LOST",
+    "ServerConnectionError": "AGENT_CONNECTION_LOST",
+    "ServerDisconnectedError": "AGENT_CONNECTION_LOST",
+    "UploadAbortedError": "AGENT_CONNECTION_LOST",
+    "ClientError": "AGENT_CLIENT_FAULT",
+    "RedirectClientError": "AGENT_CLIENT_FAULT",
+}
+# Warnings, and what only multipart bodies and web sockets raise.
+ELSEWHERE = {
+    "BadContentDispositionHeader",
+    "BadContentDispositionParam",
+    "EofStream",
+    "WebSocketError",
+    "WSMessageTypeError",
 }
 
 
 def exception_classes() -> dict[str, type[BaseException]]:
     return {
         name: value
-        for name, value in vars(httpx).items()
-        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__.startswith("httpx")
+        for name, value in vars(aiohttp).items()
+        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__.startswith("aiohttp")
     }
 
 
 def build(kind: type[BaseException]) -> BaseException:
-    if kind is httpx.HTTPStatusError:
-        return httpx.HTTPStatusError("app-Secret0123456789", request=REQUEST, response=httpx.Response(503))
-    if kind in (httpx.StreamConsumed, httpx.StreamClosed, httpx.ResponseNotRead, httpx.RequestNotRead):
-        return kind()
-    return kind("failed with app-Secret0123456789")
+    told = "failed with app-Secret0123456789"
+    if issubclass(kind, aiohttp.ClientResponseError):
+        address = URL("https://agent.example/?key=app-Secret0123456789")
+        return kind(RequestInfo(address, "POST", CIMultiDictProxy(CIMultiDict()), address), (), message=told)
+    if issubclass(kind, aiohttp.ServerFingerprintMismatch):
+        return kind(b"", b"", "agent.example", 443)
+    if issubclass(kind, aiohttp.ClientConnectorCertificateError):
+        return kind(KEY_OF_HOST, OSError(told))
+    if issubclass(kind, aiohttp.ClientConnectorError):
+        return kind(KEY_OF_HOST, OSError(1, told))
+    return kind(told)
 
 
-def test_every_exception_class_of_httpx_is_mapped() -> None:
-    classes = exception_classes()
+def test_every_exception_class_of_aiohttp_is_mapped() -> None:
+    classes = {name: kind for name, kind in exception_classes().items() if name not in ELSEWHERE}
     assert classes.keys() == EXPECTED.keys()
 
     mapped = {name: from_transport(build(kind)) for name, kind in classes.items()}
@@ -78,8 +102,17 @@ def test_every_exception_class_of_httpx_is_mapped() -> None:
     assert all("Secret" not in str(error) for error in mapped.values())
 
 
+@pytest.mark.parametrize("kind", [BadStatusLine, LineTooLong, TransferEncodingError, ContentLengthError])
+def test_what_is_no_http_is_mapped(kind: type[HttpProcessingError]) -> None:
+    told = b"app-Secret0123456789"
+    error = from_transport(kind(told, 1) if kind is LineTooLong else kind(told.decode()))
+
+    assert error.code == "AGENT_CONNECTION_LOST"
+    assert "Secret" not in str(error)
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError(), OSError("no route"), BrokenPipeError()])
-def test_socket_errors_below_httpx_are_mapped(error: OSError) -> None:
+def test_socket_errors_below_aiohttp_are_mapped(error: OSError) -> None:
     assert from_transport(error).code == "AGENT_CONNECTION_LOST"
 
 

@@ -1,29 +1,32 @@
 """One loop a process: many slow calls on few threads, forks, shutdown, and callbacks that misbehave."""
 
-import asyncio
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 
 import pytest
 
-from clients import agent_loop, agents
+from clients import agent_limits, agent_loop, agents, delta_relay
 from clients.agent_loop import AgentLoop
 from clients.agents import AgentAnswer, AgentRequest
 from core.errors import AgentPermanentError, AgentTransientError
-from tests.clients.hostile import HEAD, HostileServer, Script, saying
-from tests.clients.test_hostile_servers import WHOLE
+from tests.clients.hostile import HEAD, HostileServer, Script, pausing, saying, then_silence
+from tests.clients.test_hostile_servers import WHOLE, event
 from tests.simulators.simproc import ROOT, Sim
 from tests.support.waiting import wait_until
 
 Ask = Callable[..., AgentRequest]
 Hostile = Callable[[Script], HostileServer]
+END = event(event="message_end", metadata={})
+
+
+def said(text: str) -> bytes:
+    return event(event="message", answer=text)
 
 
 def test_two_hundred_slow_calls_cost_no_thread_each(ask: Ask, sim: Sim) -> None:
@@ -55,20 +58,24 @@ def test_the_future_never_fails_with_a_foreign_exception() -> None:
     assert "mistake" not in str(caught.value)
 
 
-def test_a_callback_that_raises_costs_the_preview_not_the_answer(ask: Ask, sim: Sim) -> None:
+@pytest.mark.usefixtures("previews_at_once")
+def test_a_callback_that_raises_costs_the_preview_not_the_answer(ask: Ask, hostile: Hostile) -> None:
     calls: list[str] = []
 
     def broken(piece: str) -> None:
         calls.append(piece)
         raise RuntimeError("nobody listens")
 
-    answer = agents.start(ask(), broken).result(20)
+    server = hostile(pausing(HEAD, said("小美，您好！"), (lambda: calls, said("欢迎您。") + END)))
 
-    assert answer.text.startswith("小美，您好！")
-    assert len(calls) == 1
+    answer = agents.start(ask("chat", base_url=server.url), broken).result(20)
+
+    assert answer.text == "小美，您好！欢迎您。"
+    assert calls == ["小美，您好！"]
 
 
-def test_a_callback_that_hangs_holds_up_nobody(ask: Ask, sim: Sim) -> None:
+@pytest.mark.usefixtures("previews_at_once")
+def test_a_callback_that_hangs_holds_up_nobody(ask: Ask, hostile: Hostile) -> None:
     released = threading.Event()
     entered = threading.Event()
 
@@ -76,14 +83,45 @@ def test_a_callback_that_hangs_holds_up_nobody(ask: Ask, sim: Sim) -> None:
         entered.set()
         released.wait(20)
 
+    server = hostile(pausing(HEAD, said("小美，"), (entered.is_set, said("您好！") + END)))
     try:
-        stuck = agents.start(ask(), hanging)
+        stuck = agents.start(ask("chat", base_url=server.url), hanging)
         assert entered.wait(10)
         free: list[Future[AgentAnswer]] = [agents.start(ask()) for _ in range(5)]
         done, _ = wait_for_futures([stuck, *free], timeout=10)
         assert len(done) == 6
     finally:
         released.set()
+
+
+def test_a_slow_answer_is_previewed_from_its_first_moment_on_in_order(
+    ask: Ask, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta_relay, "PREVIEW_AFTER_SECONDS", 0.05)
+    shown: list[str] = []
+    together = said("小美，") + said("您好！")
+    later = ((lambda count=count: len(shown) == count, said(f"第{count}句。")) for count in (1, 2, 3))
+    server = hostile(pausing(HEAD, together, *later, (lambda: len(shown) == 4, END)))
+
+    answer = agents.start(ask("chat", base_url=server.url), shown.append).result(20)
+
+    assert shown == ["小美，您好！", "第1句。", "第2句。", "第3句。"]
+    assert answer.text == "".join(shown)
+
+
+def test_a_fast_answer_arrives_without_a_preview_and_without_waiting(
+    ask: Ask, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents.shutdown()
+    monkeypatch.setattr(delta_relay, "PREVIEW_AFTER_SECONDS", 60)
+    shown: list[str] = []
+    server = hostile(saying(HEAD, WHOLE))
+
+    answer = agents.start(ask("chat", base_url=server.url), shown.append).result(5)
+
+    assert answer.text == "小美，您好！🌟"
+    assert shown == []
+    assert not any(thread.name == "agent-deltas" for thread in threading.enumerate())
 
 
 def test_pieces_stop_when_the_call_is_given_up(ask: Ask, sim: Sim) -> None:
@@ -193,19 +231,44 @@ def test_the_pool_is_shared_by_all_threads(ask: Ask, hostile: Hostile) -> None:
     assert len(server.requests) == 10
 
 
-def test_calls_spread_over_as_many_clients_as_they_need_and_come_back_to_the_first() -> None:
+def test_runs_started_together_are_answered_each_with_its_own(ask: Ask, sim: Sim) -> None:
+    requests = [ask(user=f"user-{number}") for number in range(20)]
+
+    answers = [future.result(20) for future in agents.start_many([(request, None) for request in requests])]
+
+    user_of = {run["task_id"]: run["user"] for run in sim.runs()}
+    assert [user_of[answer.task_id] for answer in answers if answer.task_id] == [one.user for one in requests]
+
+
+def test_a_call_cancelled_before_it_began_is_done_for_whoever_waits(ask: Ask, hostile: Hostile) -> None:
+    server = hostile(then_silence(HEAD))
+    futures = agents.start_many([(ask("chat", base_url=server.url), None)] * 3)
+
+    assert all(future.cancel() for future in futures)
+
+    done, open_ones = wait_for_futures(futures, timeout=5)
+    assert (len(done), open_ones) == (3, set())
+    assert all(future.cancelled() for future in futures)
+
+
+def test_more_runs_than_places_fail_over_and_a_place_is_given_back(
+    ask: Ask, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agents.shutdown()
-    loop = agent_loop.current()
-    release = asyncio.Event()
+    monkeypatch.setattr(agent_limits, "MAX_RUNS", 2)
+    monkeypatch.setattr(agent_limits, "POOL_SECONDS", 0.1)
+    slow, fast = hostile(then_silence(HEAD)), hostile(saying(HEAD, WHOLE))
+    held = agents.start_many([(ask("chat", base_url=slow.url), None)] * 2)
+    wait_until(lambda: len(slow.requests) == 2)
 
-    async def work(_: agent_loop.AgentLoop) -> int:
-        used = id(loop.http)
-        await release.wait()
-        return used
+    with pytest.raises(AgentTransientError) as caught:
+        agents.start(ask("chat", base_url=fast.url)).result(5)
 
-    calls = [loop.submit(work) for _ in range(3 * agent_loop.CALLS_A_CLIENT)]
-    wait_until(lambda: len(loop._calls) == len(calls))
-    loop._loop.call_soon_threadsafe(release.set)
-    used = Counter(call.result(5) for call in calls)
-    assert list(used.values()) == [agent_loop.CALLS_A_CLIENT] * 3
-    assert loop.submit(work).result(5) == id(loop._clients[0].http)
+    assert caught.value.code == "AGENT_POOL_EXHAUSTED"
+    assert fast.requests == []
+    # They told no id, and a run is listened to until it does, so only the server's end frees their places.
+    for future in held:
+        future.cancel()
+    monkeypatch.setattr(agent_limits, "POOL_SECONDS", 10)
+    slow.hang_up()
+    assert agents.start(ask("chat", base_url=fast.url)).result(15).text == "小美，您好！🌟"

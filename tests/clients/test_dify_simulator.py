@@ -55,26 +55,35 @@ def test_prices_stay_decimal_strings(ask: Ask, sim: Sim) -> None:
     assert isinstance(usage["prompt_tokens"], int)
 
 
+def previewed(request: AgentRequest) -> tuple[AgentAnswer, list[str]]:
+    """An answer and its preview. On a busy machine an answer may come whole, which has none, or as one piece."""
+    for _ in range(10):
+        shown: list[str] = []
+        answer = agents.start(request, shown.append).result(20)
+        if len(shown) > 1:
+            break
+        assert "".join(shown) in ("", answer.text)
+    return answer, shown
+
+
+@pytest.mark.usefixtures("previews_at_once")
 @pytest.mark.parametrize("mode", ["agent", "new-agent", "chatflow", "workflow"])
 def test_the_preview_joins_to_the_answer(mode: str, ask: Ask, sim: Sim) -> None:
-    pieces = []
-    # What waits is passed on joined, so on a busy machine one answer may come as one piece.
-    for _ in range(5):
-        shown: list[str] = []
-        answer = agents.start(ask(mode), shown.append).result(20)
-        assert "".join(shown) == answer.text
-        pieces.append(len(shown))
-    assert max(pieces) > 1
+    answer, shown = previewed(ask(mode))
+
+    assert len(shown) > 1
+    assert "".join(shown) == answer.text
 
 
+@pytest.mark.usefixtures("previews_at_once")
 @pytest.mark.parametrize("mode", ["agent", "new-agent"])
 def test_words_before_the_tool_reach_nobody(mode: str, ask: Ask, sim: Sim) -> None:
     sim.fault("preamble", text="好的，我先查询一下您的资料。")
-    shown: list[str] = []
 
-    answer = agents.start(ask(mode), shown.append).result(20)
+    answer, shown = previewed(ask(mode))
 
     assert answer.text == PERSONAL
+    assert len(shown) > 1
     assert "".join(shown) == PERSONAL
 
 
@@ -244,17 +253,19 @@ def test_feedback_for_somebody_elses_message_is_refused(ask: Ask, sim: Sim) -> N
 
 def test_a_connection_is_used_again(ask: Ask, sim: Sim) -> None:
     agents.shutdown()
-    transport: Any = agents.agent_loop.current()._client_at(0).http._transport
 
     def idle_connections() -> list[int]:
-        connections = transport._pool.connections
-        return [id(one) for one in connections if one.is_idle()] if len(connections) == 1 else []
+        """The connections that lie ready, once no other is open."""
+        connector: Any = agents.agent_loop.current().http._session.connector
+        idle = [id(protocol) for lying in list(connector._conns.values()) for protocol, _ in lying]
+        return [] if connector._acquired else idle
 
     answer_to(ask())
     first = wait_until(idle_connections)
     answer_to(ask())
 
     assert wait_until(idle_connections) == first
+    assert len(first) == 1
 
 
 def test_an_unknown_provider_kind_is_permanent(ask: Ask) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from clients import agent_loop, agent_stream, agents
+from clients import agent_limits, agents
 from clients.agents import AgentRequest
 from core.errors import AgentPermanentError, AgentTransientError
 from tests.clients.hostile import HEAD, HostileServer, Script, saying, then_silence
@@ -51,7 +51,7 @@ def test_the_answer_does_not_wait_for_the_connection_to_end(ask: Ask, hostile: H
 
     answer = agents.start(ask("chat", base_url=server.url)).result(5)
 
-    assert answer.latency_ms < agent_stream.DRAIN_SECONDS * 1000
+    assert answer.latency_ms < agent_limits.DRAIN_SECONDS * 1000
     assert len(server.requests) == 1
 
 
@@ -67,6 +67,8 @@ CASES: dict[str, tuple[list[bytes], str]] = {
     "a chunk of no size": ([CHUNKED, b"zz\r\n"], "AGENT_CONNECTION_LOST"),
     "ends in mid-event": ([HEAD, WHOLE[:-30]], "AGENT_NO_TERMINAL_EVENT"),
     "ends without a body": ([HEAD], "AGENT_NO_TERMINAL_EVENT"),
+    "an endless head": ([b"HTTP/1.1 200 OK\r\nX-Y: ", *[b"x" * 65_536] * 5], "AGENT_CONNECTION_LOST"),
+    "a head of many fields": ([b"HTTP/1.1 200 OK\r\n", *[b"X-Y: z\r\n" * 100] * 5], "AGENT_CONNECTION_LOST"),
     "a page under 200": ([TYPED % b"text/html", b"<html>Log in</html>"], "AGENT_BAD_RESPONSE"),
     "JSON under 200": ([TYPED % b"application/json", b"{}"], "AGENT_BAD_RESPONSE"),
     "no content type": ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", WHOLE], "AGENT_BAD_RESPONSE"),
@@ -104,7 +106,7 @@ def test_a_server_that_says_nothing_is_left_after_the_idle_time(
     ask: Ask, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agents.shutdown()
-    monkeypatch.setattr(agent_loop, "IDLE_READ_SECONDS", 0.2)
+    monkeypatch.setattr(agent_limits, "IDLE_READ_SECONDS", 0.2)
     server = hostile(then_silence(HEAD, event(event="message", answer="x")))
 
     assert outcome_of(ask("chat", base_url=server.url, timeout_seconds=20)) == "AGENT_TIMEOUT"
@@ -124,7 +126,7 @@ def test_a_stop_that_fails_is_tried_again_and_then_let_be(ask: Ask, hostile: Hos
 
     assert outcome_of(ask("chat", base_url=server.url)) == "AGENT_NO_TERMINAL_EVENT"
 
-    wait_until(lambda: len(server.requests) == 1 + agent_stream.STOP_TRIES)
+    wait_until(lambda: len(server.requests) == 1 + agent_limits.STOP_TRIES)
 
 
 def test_nobody_listening_is_unreachable(ask: Ask) -> None:
@@ -142,7 +144,7 @@ def test_a_handshake_that_never_ends_is_unreachable(
     ask: Ask, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agents.shutdown()
-    monkeypatch.setattr(agent_loop, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(agent_limits, "CONNECT_SECONDS", 0.3)
     # It waits for the end of a request's head, which no TLS client sends.
     server = hostile(saying(HEAD))
 

@@ -53,25 +53,25 @@ def test_the_three_line_ends_mean_the_same(end: str) -> None:
 
     events = parse([(end.join(lines) + end).encode()])
 
-    assert events == [SseEvent("", "one\ntwo"), SseEvent("", "three")]
+    assert events == [SseEvent("", b"one\ntwo"), SseEvent("", b"three")]
 
 
 def test_a_name_without_data_is_no_event_and_does_not_name_the_next() -> None:
-    assert parse([b"event: ping\n\ndata: x\n\n"]) == [SseEvent("", "x")]
+    assert parse([b"event: ping\n\ndata: x\n\n"]) == [SseEvent("", b"x")]
 
 
 def test_the_last_event_counts_without_its_blank_line() -> None:
-    assert parse([b"data: [DONE]"]) == [SseEvent("", "[DONE]")]
+    assert parse([b"data: [DONE]"]) == [SseEvent("", b"[DONE]")]
 
 
 def test_a_byte_order_mark_is_read_over_once() -> None:
-    assert parse([b"\xef\xbb", b"\xbfdata: x\n\n"]) == [SseEvent("", "x")]
+    assert parse([b"\xef\xbb", b"\xbfdata: x\n\n"]) == [SseEvent("", b"x")]
 
 
 def test_a_character_cut_in_two_arrives_whole() -> None:
     star = "data: 🌟\n\n".encode()
 
-    assert parse([star[:8], star[8:]]) == [SseEvent("", "🌟")]
+    assert parse([star[:8], star[8:]]) == [SseEvent("", "🌟".encode())]
 
 
 @pytest.mark.parametrize("size", [1, 4096, sse.MAX_LINE_BYTES * 2])
