@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
 
+from admin import drawing
 from admin.inbox_texts import texts
 from admin.web import INBOX, PageRoute, Visit, signed_in
 from core.errors import NotAllowedError
@@ -27,6 +28,15 @@ def inbox(visit: Consultant) -> Response:
 def conversation(conversation_id: UUID, visit: Consultant) -> Response:
     """Draw the same page; its script opens the conversation that the address names."""
     return inbox(visit)
+
+
+@router.get("/worker.js")
+def worker() -> Response:
+    """Answer the script that receives web pushes; its place is what lets it open the inbox's pages."""
+    # For whoever asks: it holds nothing of anybody's, and browsers look for a newer one after the session has ended too.
+    headers = {"Service-Worker-Allowed": INBOX, "Cache-Control": "no-cache"}
+    found = drawing.static_files()["inbox-worker.js"]
+    return Response(found.body, media_type=found.media_type, headers=headers)
 
 
 @router.get("/token")

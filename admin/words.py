@@ -73,6 +73,7 @@ WORDS: dict[str, str] = {
     "reassign": N_("reassign"),
     "registration-automation": N_("Registration automation"),
     "mcp": N_("MCP server"),
+    "sign-in": N_("Signing in"),
     # processes, and how they follow the settings
     "api": N_("API"),
     "worker": N_("worker"),
@@ -149,6 +150,14 @@ ERRORS: dict[str, str] = {
     "AGENT_HAS_CALLS": N_("The record of calls names this agent: disable it instead."),
     "CUSTOMER_NOT_FOUND": N_("There is no such customer."),
     "CUSTOMER_HAS_NO_JOURNEY": N_("This customer has no journey, so the agent's tools have nothing to look up."),
+    "OIDC_UNAVAILABLE": N_("The sign-in provider does not answer as it should. Please try again, or use a password."),
+    "OIDC_REFUSED": N_("The sign-in with the provider did not succeed. Please try again."),
+    "OIDC_NO_ROLE": N_("The provider gives this account no role here. Ask an administrator."),
+    "OIDC_NO_NAME": N_("The provider tells no name that could be used here. Ask an administrator."),
+    "OIDC_NO_ACCOUNT": N_("There is no account for you here. Ask an administrator."),
+    "OIDC_NAME_TAKEN": N_("Another account has your name here. Ask an administrator."),
+    "ACCOUNT_DISABLED": N_("This account is switched off. Ask an administrator."),
+    "UNDECRYPTABLE_SECRET": N_("A stored secret cannot be read under the present key. Enter it again."),
     "DATABASE_UNAVAILABLE": N_("The database does not answer at this moment. Please try again."),
 }
 

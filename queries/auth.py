@@ -6,9 +6,10 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from models import AuthSession, RefreshToken, User
+from models import AuthSession, OidcIdentity, RefreshToken, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,24 @@ def list_signed_in(session: Session, session_ids: Sequence[UUID]) -> list[Signed
 def find_login(session: Session, username: str) -> User | None:
     """Return who signs in with this name."""
     return session.scalars(select(User).where(User.username == username, User.password_hash.is_not(None))).one_or_none()
+
+
+def find_oidc_user(session: Session, issuer: str, subject: str) -> User | None:
+    """Return whom the provider's subject stands for, and note that it was used."""
+    used = (
+        update(OidcIdentity)
+        .where(OidcIdentity.issuer == issuer, OidcIdentity.subject == subject)
+        .values(last_used_at=func.now())
+        .returning(OidcIdentity.user_id)
+    )
+    user_id = session.execute(used).scalar_one_or_none()
+    return session.get(User, user_id) if user_id is not None else None
+
+
+def link_oidc_user(session: Session, issuer: str, subject: str, user_id: UUID) -> None:
+    """Let the subject stand for this user, unless it stands for one already."""
+    row = {"issuer": issuer, "subject": subject, "user_id": user_id}
+    session.execute(insert(OidcIdentity).values(row).on_conflict_do_nothing())
 
 
 def lock_refresh_token(session: Session, token_hash: bytes) -> tuple[RefreshToken, AuthSession, User] | None:

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -101,6 +102,25 @@ def open_ui_session(username: str, password: SecretStr, *, origin: str) -> Secre
         opened.cookie_hash = lookup_hash(cookie)
         audit.record(session, actor=username, action="auth.login", subject=f"user:{user.id}", origin=origin)
     return cookie
+
+
+def open_ui_session_of(user: User, *, origin: str, details: dict[str, Any]) -> SecretStr:
+    """Sign in the browser of somebody a provider vouches for and return its cookie's value."""
+    cookie = tokens.new_opaque_token()
+    with unit_of_work() as session:
+        opened = _open_session(session, user, SessionKind.UI, origin=origin)
+        opened.cookie_hash = lookup_hash(cookie)
+        audit.record(
+            session, actor=user.username, action="auth.login", subject=f"user:{user.id}", after=details, origin=origin
+        )
+    return cookie
+
+
+def note_link(session: Session, user_id: UUID, *, issuer: str, origin: str) -> None:
+    """Write down that a provider's sign-in stands for this user from now on."""
+    audit.record(
+        session, actor="sign-in", action="auth.link", subject=f"user:{user_id}", after={"issuer": issuer}, origin=origin
+    )
 
 
 def open_customer_session(customer: str, *, minted_by: Identity, origin: str) -> Tokens:

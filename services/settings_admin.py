@@ -10,12 +10,13 @@ from core.database import unit_of_work
 from core.errors import NotFoundError
 from models import SettingsVersion
 from queries import settings as queries
-from services import automation, mcp_settings, push_settings
+from services import automation, mcp_settings, push_settings, sign_in
 from services.settings_family import SettingsFamily
 
 # Families with routes of their own are not among them.
 FAMILIES: dict[str, SettingsFamily[Any]] = {
     automation.NAME: automation.FAMILY,
+    sign_in.NAME: sign_in.FAMILY,
     push_settings.NAME: push_settings.FAMILY,
 }
 # All there are, as the administration's pages show them.

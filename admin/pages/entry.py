@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from pydantic import SecretStr
 
 from admin import drawing, i18n
@@ -23,14 +23,16 @@ from admin.web import (
     signed_in,
     status_of,
 )
-from core.errors import AnmeiError, InvalidInputError, NotAllowedError, NotFoundError
-from services import auth, users
+from core.errors import AnmeiError, InvalidInputError, NotAllowedError, NotFoundError, TransientError
+from services import auth, oidc, sign_in, users
 from services.users import StaffChange
 
 router = pages()
 
 Guest = Annotated[Visit, Depends(anyone)]
 Member = Annotated[Visit, Depends(signed_in(None))]
+# A sign-in at the provider, while it is under way.
+OIDC_COOKIE = "anmei_oidc"
 YEAR_SECONDS = 365 * 24 * 3600
 LONGEST = 200
 
@@ -62,6 +64,37 @@ def login(visit: Guest) -> Response:
     response = redirect(own_path(visit.form.text("next")))
     # The browser forgets it when it is closed; the server ends it after twelve idle hours.
     set_cookie(visit.request, response, SESSION_COOKIE, cookie.get_secret_value())
+    return response
+
+
+@router.get("/login/oidc")
+def begin_oidc(visit: Guest) -> Response:
+    """Send the browser to the provider to sign in there."""
+    target = own_path(visit.request.query_params.get("next"))
+    try:
+        begun = oidc.begin(redirect_uri=_callback_url(visit.request), target=target)
+    except TransientError as error:
+        return _login_page(visit, status=503, problem=visit.explain(error))
+    response = RedirectResponse(begun.url, 303, headers={"Cache-Control": "no-store"})
+    set_cookie(visit.request, response, OIDC_COOKIE, begun.pending.get_secret_value(), max_age=oidc.PENDING_SECONDS)
+    return response
+
+
+@router.get("/login/oidc/callback")
+def complete_oidc(visit: Guest) -> Response:
+    """Take the provider's answer, sign in and go on to where one wanted to go."""
+    pending = SecretStr(visit.request.cookies.get(OIDC_COOKIE, ""))
+    try:
+        cookie, target = oidc.complete(pending, visit.query, origin=visit.origin)
+    except AnmeiError as error:
+        if status_of(error) == 500:
+            raise
+        response = _login_page(visit, status=status_of(error), problem=visit.explain(error))
+    else:
+        response = redirect(own_path(target))
+        set_cookie(visit.request, response, SESSION_COOKIE, cookie.get_secret_value())
+    # Good for one answer only.
+    response.delete_cookie(OIDC_COOKIE, path=COOKIE_PATH)
     return response
 
 
@@ -114,8 +147,20 @@ def static_file(name: str, request: Request) -> Response:
     return Response(found.body, media_type=found.media_type, headers={"Cache-Control": cached})
 
 
+def _callback_url(request: Request) -> str:
+    base = sign_in.current().base_url or f"{request.url.scheme}://{request.url.netloc}"
+    return f"{base}{LOGIN}/oidc/callback"
+
+
 def _login_page(visit: Visit, *, status: int = 200, username: str = "", problem: str | None = None) -> Response:
     target = own_path(visit.form.text("next") or visit.request.query_params.get("next"))
-    response = visit.page("login.html", status=status, username=username, problem=problem, target=target)
+    response = visit.page(
+        "login.html",
+        status=status,
+        username=username,
+        problem=problem,
+        target=target,
+        provider=oidc.provider_name(),
+    )
     set_cookie(visit.request, response, VISITOR_COOKIE, visit.request.state.visitor_cookie)
     return response

@@ -1,8 +1,12 @@
 // The consultants' inbox: lists and conversations through the REST API, kept live by /ws/consultants.
+import * as channels from "./inbox-channels.js";
+
 const $ = (id) => document.getElementById(id);
 const box = $("inbox"), words = box.dataset;
 const API = "/api/v1", LONGEST = 30000;
-let token = "", me = "", last = "", open = null, wait = 500, refreshing = 0;
+// How many receipts are said again after the connection was lost: the last ones may have gone with it.
+const AGAIN = 50;
+let token = "", me = "", last = "", open = null, wait = 500, refreshing = 0, told = [];
 
 const say = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
@@ -146,14 +150,27 @@ $("sound").addEventListener("change", async (event) => {
   if ("Notification" in window && Notification.permission === "default") await Notification.requestPermission();
 });
 
-function ring(title, body) {
+function ring(title, body, conversation) {
   if (!audio) return;
   const tone = audio.createOscillator(), volume = audio.createGain();
   volume.gain.value = 0.1;
   tone.connect(volume).connect(audio.destination);
   tone.start();
   tone.stop(audio.currentTime + 0.25);
-  if ("Notification" in window && Notification.permission === "granted" && document.hidden) new Notification(title, { body });
+  if (document.hidden) channels.notify(title, body, conversation);
+}
+
+// A receipt is no promise until it arrived, and is said again when the socket is.
+function confirm(socket, id) {
+  told = [...told, { id, seen: !document.hidden }].slice(-AGAIN);
+  receipts(socket, told.slice(-1));
+}
+
+function receipts(socket, some) {
+  for (const type of ["received", "seen"]) {
+    const ids = some.filter(({ seen }) => seen === (type === "seen")).map(({ id }) => id);
+    if (ids.length) socket.send(JSON.stringify({ type, data: { ids } }));
+  }
 }
 
 function hear(socket, frame) {
@@ -161,15 +178,15 @@ function hear(socket, frame) {
   const data = frame.data;
   switch (frame.type) {
     case "new_customer":
-      socket.send(JSON.stringify({ type: document.hidden ? "received" : "seen", data: { ids: [frame.id] } }));
-      ring(words.newCustomer, data.username ?? "");
+      confirm(socket, frame.id);
+      ring(data.title ?? words.newCustomer, data.username ?? "", data.conversation_id);
       return refresh();
     case "escalation":
-      ring(data.title ?? words.escalation, "");
+      ring(data.title ?? words.escalation, "", data.conversation_id);
       return refresh();
     case "message":
       if (open && data.conversation_id === open.id) bubble(data);
-      if (data.sender_type === "customer") ring(words.newMessage, data.content.text ?? "");
+      if (data.sender_type === "customer") ring(words.newMessage, data.content.text ?? "", data.conversation_id);
       return refresh();
     case "customer_claimed": case "customer_released": case "resync":
       return refresh();
@@ -184,9 +201,9 @@ function state(live) {
 async function connect() {
   try {
     await signIn();
-    const resume = last ? `?last_event_id=${last}` : "";
-    const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/consultants${resume}`, ["bearer", token]);
-    socket.onopen = () => { wait = 500; state(true); refresh(); };
+    const query = new URLSearchParams({ locale: document.documentElement.lang, ...(last && { last_event_id: last }) });
+    const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/consultants?${query}`, ["bearer", token]);
+    socket.onopen = () => { wait = 500; state(true); receipts(socket, told); refresh(); };
     socket.onmessage = (event) => hear(socket, JSON.parse(event.data));
     socket.onclose = () => { state(false); setTimeout(connect, wait * (0.5 + Math.random())); wait = Math.min(wait * 2, LONGEST); };
   } catch {
@@ -202,6 +219,9 @@ async function begin() {
   try {
     const own = (await call("GET", "/consultants")).find((one) => one.consultant_id === me);
     if (own) $("presence").value = own.status === "away" ? "away" : "online";
+    // Pushes are in the language the inbox is read in.
+    await call("PUT", "/consultants/me/locale", { locale: document.documentElement.lang });
+    await channels.start({ call, words, me, say, open: show });
   } catch (error) { complain(error.message); }
   const named = location.pathname.match(/^\/inbox\/conversations\/([0-9a-f-]+)$/);
   if (named) await show(named[1]);
