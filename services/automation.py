@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from models import Channel, RungAction
 from services.gateway import templates
 from services.gateway.settings import GatewaySettings
+from services.retention import RetentionSettings
 from services.rollout import RolloutSettings
 from services.settings_family import SettingsFamily, Versioned
 from services.working_hours import WorkingHours
@@ -158,6 +159,7 @@ class AutomationSettings(_Part):
     escalation: EscalationSettings = EscalationSettings()
     alerts: AlertSettings = AlertSettings()
     intake: IntakeSettings = IntakeSettings()
+    retention: RetentionSettings = RetentionSettings()
     gateway: GatewaySettings = GatewaySettings()
 
 

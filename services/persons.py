@@ -22,7 +22,7 @@ from services import audit, masking
 log = get_logger(__name__)
 
 # What was under way when somebody was erased has ended by then: the longest agent call, and the writing of its log.
-LATE_WRITES = timedelta(hours=24)
+LATE_WRITES = timedelta(hours=1)
 ERASED_AGAIN_AT_ONCE = 200
 REASON_MAX = 200
 
@@ -90,7 +90,7 @@ def erase(user_id: UUID, *, actor: str, reason: str, origin: str | None = None) 
 
 
 def erase_late_writes() -> int:
-    """Erase again who was erased within a day: a call under way then may have been logged since. Return how many rows."""
+    """Erase again who was erased within the hour: a call under way then may have been logged since. Return how many rows."""
     since = utc_now() - LATE_WRITES
     with unit_of_work() as session:
         erased = queries.list_erased_since(session, since, most=ERASED_AGAIN_AT_ONCE)

@@ -32,6 +32,8 @@ MAINTENANCE: dict[TaskName, float] = {
     TaskName.REVIEW_CANARIES: 15.0,
     TaskName.FORGET_CONNECTIONS: 60.0,
     TaskName.PRUNE_EVENTS: 600.0,
+    TaskName.ERASE_LATE_WRITES: 600.0,
+    TaskName.RETENTION: 3600.0,
 }
 
 

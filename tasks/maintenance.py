@@ -2,8 +2,8 @@
 
 from core.database import unit_of_work
 from core.errors import AnmeiError
-from queries import auth, connections, events
-from services import agent_outcomes, automation
+from queries import connections
+from services import agent_outcomes, automation, persons, retention
 from tasks.names import TaskName
 from worker.app import app
 
@@ -24,5 +24,16 @@ def review_canaries() -> list[str]:
 @app.task(name=TaskName.PRUNE_EVENTS)
 def prune_events() -> int:
     """Delete events that no socket resumes from any more, and sessions that ended long ago."""
-    with unit_of_work() as session:
-        return events.delete_old(session) + auth.delete_old(session)
+    return retention.prune_events(automation.current().retention)
+
+
+@app.task(name=TaskName.RETENTION, throws=(AnmeiError,))
+def prune_old() -> dict[str, int]:
+    """Prune what is older than the settings say. What one run leaves, the next takes up."""
+    return retention.prune(automation.current().retention)
+
+
+@app.task(name=TaskName.ERASE_LATE_WRITES, throws=(AnmeiError,))
+def erase_late_writes() -> int:
+    """Erase again what was still being written about persons who were erased lately."""
+    return persons.erase_late_writes()

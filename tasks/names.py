@@ -16,6 +16,8 @@ class TaskName(StrEnum):
     AGENT_FEEDBACK = "agents.feedback"
     REVIEW_CANARIES = "maintenance.review_canaries"
     PRUNE_EVENTS = "maintenance.prune_events"
+    RETENTION = "maintenance.retention"
+    ERASE_LATE_WRITES = "maintenance.erase_late_writes"
     FORGET_CONNECTIONS = "maintenance.forget_connections"
 
 

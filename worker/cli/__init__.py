@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from worker.cli import diagnosis, journeys, registering, roles, secrets, stack, users
+from worker.cli import diagnosis, journeys, persons, registering, roles, secrets, stack, users
 
 app = typer.Typer(
     name="anmei",
@@ -19,6 +19,7 @@ diagnosis.add_to(app)
 registering.add_to(app)
 journeys.add_to(app)
 app.add_typer(users.app, name="user")
+persons.add_to(users.app)
 app.add_typer(secrets.app, name="secrets")
 
 

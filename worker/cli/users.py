@@ -1,11 +1,11 @@
-"""`anmei user`: people who sign in."""
+"""`anmei user`: people who sign in; what is done with anybody's data is added by worker.cli.persons."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="People who sign in.")
+app = typer.Typer(no_args_is_help=True, help="People: those who sign in, and anybody's data.")
 ACTOR = "cli"
 
 
@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json")]
 
 @app.callback()
 def users() -> None:
-    """People who sign in."""
+    """People: those who sign in, and anybody's data."""
 
 
 @app.command("create")

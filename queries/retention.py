@@ -1,0 +1,79 @@
+"""Pruning: what is older than a moment, in the order it got old, with a mark of how far each kind has come."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from queries.holdings import Kind
+from queries.persons import prune_kind
+
+# The mark's row is locked first, so of two runs at once the second goes on where the first stopped.
+_LOCK_MARK = text("""
+INSERT INTO retention_marks (kind, pruned_until) VALUES (:kind, '1970-01-01 00:00+00') ON CONFLICT (kind) DO UPDATE SET kind = excluded.kind
+""")
+# As many as the batch takes, and those that finished in the same instant as its last one.
+_NEXT_JOURNEYS = text("""
+WITH mark AS (SELECT pruned_until FROM retention_marks WHERE kind = :kind),
+batch AS (
+    SELECT j.finished_at FROM journeys j, mark
+    WHERE j.finished_at > mark.pruned_until AND j.finished_at < :until ORDER BY j.finished_at LIMIT :most
+)
+SELECT j.id, j.finished_at FROM journeys j, mark
+WHERE j.finished_at > mark.pruned_until AND j.finished_at <= (SELECT max(finished_at) FROM batch)
+""")
+_MOVE_MARK = text("UPDATE retention_marks SET pruned_until = :until WHERE kind = :kind")
+_MCP_PAYLOADS = text("""
+WITH mark AS (SELECT pruned_until FROM retention_marks WHERE kind = :kind),
+batch AS (
+    SELECT c.created_at FROM mcp_call_logs c, mark
+    WHERE c.created_at > mark.pruned_until AND c.created_at < :until ORDER BY c.created_at LIMIT :most
+),
+last AS (SELECT max(created_at) AS created_at, count(*) AS rows FROM batch),
+pruned AS (
+    UPDATE mcp_call_logs c SET request = NULL, response = NULL, error = CASE WHEN c.error IS NOT NULL THEN 'erased' END
+    FROM mark, last
+    WHERE c.created_at > mark.pruned_until AND c.created_at <= last.created_at
+    RETURNING 1
+)
+SELECT last.created_at, last.rows, (SELECT count(*) FROM pruned) AS pruned FROM last
+""")
+_RECEIPTS = text("""
+WITH gone AS (
+    DELETE FROM webhook_receipts WHERE webhook_id IN (
+        SELECT webhook_id FROM webhook_receipts WHERE received_at < :until LIMIT :most)
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+""")
+
+
+def prune_journeys(session: Session, kind: Kind, until: datetime, *, most: int) -> tuple[int, bool]:
+    """Prune this kind of data of the next journeys that finished before; return the rows, and whether there may be more.
+
+    A journey that is still open is pruned when it has been finished for as long: it then comes after the mark.
+    """
+    session.execute(_LOCK_MARK, {"kind": kind})
+    found = session.execute(_NEXT_JOURNEYS, {"kind": kind, "until": until, "most": most}).all()
+    if not found:
+        return 0, False
+    journey_ids: list[UUID] = [row.id for row in found]
+    rows = prune_kind(session, kind, journey_ids)
+    session.execute(_MOVE_MARK, {"kind": kind, "until": max(row.finished_at for row in found)})
+    return rows, len(found) >= most
+
+
+def prune_mcp_payloads(session: Session, kind: str, until: datetime, *, most: int) -> tuple[int, bool]:
+    """Empty what the next calls logged before were asked and answered; return the rows, and whether there may be more."""
+    session.execute(_LOCK_MARK, {"kind": kind})
+    row = session.execute(_MCP_PAYLOADS, {"kind": kind, "until": until, "most": most}).one()
+    if row.created_at is None:
+        return 0, False
+    session.execute(_MOVE_MARK, {"kind": kind, "until": row.created_at})
+    return int(row.pruned), row.rows >= most
+
+
+def delete_receipts(session: Session, until: datetime, *, most: int) -> int:
+    """Delete some receipts of webhooks received before; return how many."""
+    return int(session.execute(_RECEIPTS, {"until": until, "most": most}).scalar_one())

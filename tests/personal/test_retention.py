@@ -1,0 +1,107 @@
+"""Retention: texts older than the settings say are pruned, batch by batch; what figures are made of stays."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from core.clock import utc_now
+from core.database import unit_of_work
+from models import AuditEntry
+from services import automation, intake, retention
+from services.intake import IntakeStatus, Registration, Submission
+from services.retention import RetentionSettings
+from tests.personal.seeding import NAMES, VALUES, Seeded, found
+from tests.support.factories import create_journey
+
+EVERYTHING = RetentionSettings(
+    mcp_payloads_days=10, agent_texts_days=10, notifications_days=10, step_inputs_days=10, messages_days=10, webhook_receipts_days=10
+)  # fmt: skip
+NOTHING = RetentionSettings(
+    mcp_payloads_days=None, agent_texts_days=None, notifications_days=None, step_inputs_days=None
+)
+
+
+def finish(seeded: Seeded) -> None:
+    with unit_of_work() as session:
+        session.execute(text("UPDATE journeys SET finished_at = now() WHERE id = :id"), {"id": seeded.journey.id})
+
+
+def test_what_is_older_than_its_days_is_pruned_and_the_rest_stays(seeded: Seeded) -> None:
+    finish(seeded)
+    before = found(NAMES)
+    assert retention.prune(EVERYTHING) == {}
+    assert found(NAMES) == before
+    pruned = retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11))
+    assert set(pruned) == {
+        "agent_texts",
+        "notifications",
+        "step_inputs",
+        "messages",
+        "mcp_payloads",
+        "webhook_receipts",
+    }
+    # The customer is not forgotten: only an erasure does that. The other person's journey is still open.
+    left = set(before) - {
+        "agent_calls",
+        "notifications",
+        "escalation_pushes",
+        "step_attempts",
+        "dead_letters",
+        "messages",
+    }
+    assert set(found(NAMES)) == left - {"journey_steps", "mcp_call_logs", "webhook_receipts"}
+    assert "旁人" in _said()
+
+
+def test_a_journey_that_ends_later_is_pruned_later(seeded: Seeded) -> None:
+    retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11))
+    assert "messages" in found(NAMES)
+    finish(seeded)
+    retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11))
+    assert "messages" not in found(NAMES)
+
+
+def test_nothing_is_pruned_where_the_settings_say_for_ever(seeded: Seeded) -> None:
+    finish(seeded)
+    before = found(NAMES)
+    assert retention.prune(NOTHING, now=utc_now() + timedelta(days=9000)) == {}
+    assert found(NAMES) == before
+
+
+def test_a_run_works_in_batches_and_the_next_goes_on(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        create_journey(status="succeeded", finished_at=utc_now() - timedelta(days=20 - number // 2))
+    with unit_of_work() as session:
+        session.execute(text("UPDATE journey_steps SET error_text = 'it broke' WHERE position = 1"))
+    monkeypatch.setattr(retention, "BATCH", 2)
+    assert retention.prune(EVERYTHING, max_seconds=0) == {}
+    assert retention.prune(EVERYTHING) == {"step_inputs": 5}
+    assert retention.prune(EVERYTHING) == {}
+    with unit_of_work() as session:
+        entries = session.query(AuditEntry).all()
+    assert [(one.actor, one.action, one.after) for one in entries] == [
+        ("retention", "retention.prune", {"rows": {"step_inputs": 5}})
+    ]
+
+
+def test_a_registration_whose_receipt_was_pruned_is_still_a_duplicate(database: str) -> None:
+    registration = Registration.model_validate({"user_id": VALUES["external_id"], "username": "x"})
+    first = intake.accept([Submission(registration, "wh-1")])[0]
+    retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11))
+    again = intake.accept([Submission(registration, "wh-1")])[0]
+    assert (again.status, again.journey_id) == (IntakeStatus.DUPLICATE, first.journey_id)
+
+
+def test_the_settings_rule_the_pruning_of_events(seeded: Seeded) -> None:
+    with unit_of_work() as session:
+        session.execute(text("UPDATE events SET seq = id, created_at = now() - interval '3 days'"))
+    automation.change({"retention": {"events_days": 4}}, actor="test")
+    assert retention.prune_events(automation.current().retention) == 0
+    automation.change({"retention": {"events_days": 2}}, actor="test")
+    assert retention.prune_events(automation.current().retention) == 6
+
+
+def _said() -> str:
+    with unit_of_work() as session:
+        return str(session.scalar(text("SELECT string_agg(content::text, ' ') FROM messages")))
