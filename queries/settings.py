@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFoundError
@@ -39,6 +39,12 @@ def list_versions(session: Session, name: str, *, before: UUID | None, limit: in
         last = select(SettingsVersion.version).where(SettingsVersion.id == before).scalar_subquery()
         query = query.where(SettingsVersion.version < last)
     return list(session.scalars(query.limit(limit)))
+
+
+def lock_sealed_versions(session: Session, prefix: str) -> list[SettingsVersion]:
+    """Return every version that holds a sealed secret, the rows locked until the transaction ends."""
+    holding = cast(SettingsVersion.data, Text).contains(f'"{prefix}', autoescape=True)
+    return list(session.scalars(select(SettingsVersion).where(holding).order_by(SettingsVersion.id).with_for_update()))
 
 
 def list_webhook_secrets(session: Session) -> list[WebhookSecret]:

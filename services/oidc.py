@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from clients import oidc as client
-from clients.oidc import OidcRefusedError, Provider
+from clients.oidc import OidcRefusedError, OidcUnavailableError, Provider
 from core import log_events
 from core.crypto import UndecryptableError, decrypt, encrypt
 from core.database import unit_of_work
@@ -151,7 +151,12 @@ def _settings() -> SignInSettings:
 
 
 def _provider(settings: SignInSettings) -> Provider:
-    return Provider(settings.issuer, settings.client_id, unseal(settings.client_secret), settings.scopes)
+    try:
+        secret = unseal(settings.client_secret)
+    except UndecryptableError as error:
+        log.error(log_events.LOGIN_REFUSED, reason="client secret undecryptable")
+        raise OidcUnavailableError("the client's secret cannot be read", code=error.code) from None
+    return Provider(settings.issuer, settings.client_id, secret, settings.scopes)
 
 
 def _read(pending: SecretStr) -> dict[str, str]:

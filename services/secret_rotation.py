@@ -7,7 +7,9 @@ from sqlalchemy import Column, MetaData, Table
 from core.crypto import rotate
 from core.database import unit_of_work
 from models import AuditEntry, Base
+from queries import settings as settings_queries
 from queries.seed import list_encrypted, lock_seed, update_encrypted
+from services.sealed import PREFIX, reseal
 
 ENCRYPTED_SUFFIX = "_encrypted"
 
@@ -36,5 +38,10 @@ def reencrypt_all(*, actor: str) -> dict[str, int]:
             for identity, token in rows:
                 update_encrypted(session, table, column, identity, rotate(token))
             counts[f"{table.name}.{column.name}"] = len(rows)
+        sealed = settings_queries.lock_sealed_versions(session, PREFIX)
+        for version in sealed:
+            version.data = reseal(version.data)
+        if sealed:
+            counts["settings_versions.data"] = len(sealed)
         session.add(AuditEntry(actor=actor, action="secrets.reencrypt", subject="secrets", details=dict(counts)))
     return counts

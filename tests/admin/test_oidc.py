@@ -12,11 +12,15 @@ from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from clients import oidc as oidc_client
+from core import crypto
 from core.database import unit_of_work
+from core.settings import get_settings
+from core.snapshots import forget_all
 from models import AuditEntry, AuthSession, Consultant, OidcIdentity, SettingsVersion, User
 from services import sign_in, users
 from services.permissions import Role
 from services.sealed import unseal
+from services.secret_rotation import reencrypt_all
 from services.users import StaffChange
 from tests.admin.conftest import BASE, PASSWORD, SignIn, Visitor
 from tests.simulators.simproc import running
@@ -311,3 +315,21 @@ def test_settings_that_could_let_nobody_or_anybody_in_are_refused(provider: Prov
     with pytest.raises(ValidationError):
         configure(provider.url, **wrong)
     assert count(SettingsVersion) == 1
+
+
+def test_a_new_key_of_ours_leaves_the_client_secret_readable(
+    guest: Guest, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_key(value: str) -> None:
+        monkeypatch.setattr(get_settings(), "secret_key", SecretStr(value))
+        crypto.forget_keys()
+
+    with_key("a-newer-key,the-key-of-the-tests")
+    assert reencrypt_all(actor="test")["settings_versions.data"] == 1
+    with_key("a-newer-key")
+    # Processes start anew with the new key. One that did not says what is wrong.
+    assert guest.client.get("/admin/login/oidc").status_code == 503
+    forget_all()
+    assert guest.sign_in().status_code == 303
+    monkeypatch.undo()
+    crypto.forget_keys()
