@@ -327,9 +327,11 @@ def test_a_new_key_of_ours_leaves_the_client_secret_readable(
     with_key("a-newer-key,the-key-of-the-tests")
     assert reencrypt_all(actor="test")["settings_versions.data"] == 1
     with_key("a-newer-key")
-    # Processes start anew with the new key. One that did not says what is wrong.
-    assert guest.client.get("/admin/login/oidc").status_code == 503
+    # As in processes that start anew, with the new key.
     forget_all()
     assert guest.sign_in().status_code == 303
+    with_key("quite another key")
+    answer = guest.client.get("/admin/login/oidc")
+    assert (answer.status_code, "Enter it again" in answer.text) == (503, True)
     monkeypatch.undo()
     crypto.forget_keys()
