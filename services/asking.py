@@ -5,6 +5,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from clients import agents as agent_client
 from clients import fanout
 from clients.agents import AgentAnswer, AgentCode, AgentRequest
@@ -71,6 +73,17 @@ class _Asked:
     situation: Situation
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """First calls for journeys about to be claimed: to be recorded with the claim, and made once both are committed."""
+
+    asked: Mapping[UUID, _Asked]
+    calls: Sequence[Call]
+    # Whom nobody can be asked for, and why.
+    unasked: Mapping[UUID, Exception]
+    running: int
+
+
 class Asking:
     """The open calls of a process. For one thread; `on_answer` is called, from others, with each call that ended."""
 
@@ -90,12 +103,22 @@ class Asking:
         most = automation.current().gateway.max_concurrent_calls * len(agents.directory().known)
         return max(most - self._elsewhere - len(self._calls), 0 if self._calls else 1)
 
-    def add(self, claims: Sequence[Claim], situation: Situation, settings: AutomationSettings) -> None:
-        """Take on journeys; whom to ask for each is decided now."""
+    @staticmethod
+    def plan(claims: Sequence[Claim], situation: Situation, settings: AutomationSettings) -> Plan:
+        """Decide whom to ask for each of these journeys, and first."""
         strategy = Strategy(settings.welcome_strategy)
-        self._elsewhere = max(0, situation.running - len(self._calls))
-        for claim in claims:
-            self._asked[claim.journey_id] = _Asked(claim, situation.order(claim.user_id, strategy), situation)
+        asked = {
+            claim.journey_id: _Asked(claim, situation.order(claim.user_id, strategy), situation) for claim in claims
+        }
+        calls, unasked = _choose(asked)
+        return Plan(asked, calls, unasked, situation.running)
+
+    def begin(self, plan: Plan) -> Mapping[UUID, Exception]:
+        """Take on the plan's journeys and make its calls, which are on record; return those that cannot be asked, and why."""
+        self._elsewhere = max(0, plan.running - len(self._calls))
+        self._asked.update(plan.asked)
+        self._start(plan.calls)
+        return plan.unasked
 
     def forget(self, journey_id: UUID) -> None:
         """The journey is over, or somebody else's; it has no open call any more."""
@@ -103,19 +126,10 @@ class Asking:
 
     def ask_next(self, journey_ids: Collection[UUID]) -> dict[UUID, Exception]:
         """Call each journey's next candidate, recorded before it is called; return those that cannot be asked, and why."""
-        chosen = {one: choice for one in journey_ids if (choice := self._next(one)) is not None}
-        why: dict[UUID, Exception] = {one: self._why_nobody(one) for one in journey_ids if one not in chosen}
-        calls = [
-            Call(new_id(), self._asked[one].claim, choice.version, self._asked[one].situation.gates)
-            for one, choice in chosen.items()
-        ]
-        refused = together_or_alone(calls, lambda some: persist(lambda: self._begin(some)))
+        calls, why = _choose({one: self._asked[one] for one in journey_ids})
+        refused = together_or_alone(calls, lambda some: persist(lambda: _record_alone(some)))
         why |= {call.journey_id: error for call, error in refused}
-        if calls:
-            fault_point("before_call")
-        for call in calls:
-            if call.journey_id not in why:
-                self._start(call)
+        self._start([call for call in calls if call.journey_id not in why])
         return why
 
     def hear(self, answered: Collection["Future[AgentAnswer]"]) -> list[Heard]:
@@ -149,34 +163,20 @@ class Asking:
             del self._future_of[call.journey_id]
         return call
 
-    def _why_nobody(self, journey_id: UUID) -> AnmeiError:
-        """Return why a journey found nobody to ask: nobody there for good, or nobody free or sound at this moment."""
-        if not self._asked[journey_id].situation.directory.known:
-            return AgentPermanentError("no agent is enabled", code="NO_AGENT")
-        return AgentTransientError("every agent is cut off or has all the calls it may have", code="NO_AGENT_FREE")
+    def _start(self, calls: Sequence[Call]) -> None:
+        if not calls:
+            return
+        fault_point("before_call")
+        futures = agent_client.start_many([(self._request(one), self._preview(one.claim).take) for one in calls])
+        for call, future in zip(calls, futures, strict=True):
+            self._calls[future] = call
+            self._future_of[call.journey_id] = future
+            future.add_done_callback(self._on_answer)
 
-    def _next(self, journey_id: UUID) -> Choice | None:
-        left = self._asked[journey_id].left
-        breaker = automation.current().gateway.breaker
-        while left:
-            choice = left.pop(0)
-            version = choice.version
-            if not choice.is_probe or circuits.claim_probe(version.key, version.agent_id, breaker):
-                return choice
-        return None
-
-    def _begin(self, calls: Sequence[Call]) -> None:
-        begun = [
-            CallBegun(call.id, call.journey_id, call.claim.attempt, call.version.agent_id, call.version.version_id)
-            for call in calls
-        ]
-        with unit_of_work() as session:
-            agent_queries.begin_calls(session, begun)
-
-    def _start(self, call: Call) -> None:
+    def _request(self, call: Call) -> AgentRequest:
         claim = call.claim
         written = prompt.build(self._customer(claim), **_instruction(call.version))
-        request = AgentRequest(
+        return AgentRequest(
             target=call.version.target,
             inputs=written.inputs,
             query=written.query,
@@ -184,10 +184,6 @@ class Asking:
             user=claim.handle,
             trace_id=str(claim.journey_id),
         )
-        future = agent_client.start(request, on_delta=self._preview(claim).take)
-        self._calls[future] = call
-        self._future_of[call.journey_id] = future
-        future.add_done_callback(self._on_answer)
 
     def _hear(self, call: Call, future: "Future[AgentAnswer]") -> Heard:
         error = INTERRUPTED if future.cancelled() else future.exception()
@@ -249,3 +245,50 @@ class Asking:
 
 def _instruction(version: KnownVersion) -> dict[str, str]:
     return {"instruction": version.instruction} if version.instruction else {}
+
+
+def record(session: Session, calls: Sequence[Call]) -> None:
+    """Record calls, before they are made, in the caller's transaction."""
+    if calls:
+        agent_queries.begin_calls(
+            session,
+            [
+                CallBegun(call.id, call.journey_id, call.claim.attempt, call.version.agent_id, call.version.version_id)
+                for call in calls
+            ],
+        )
+
+
+def _record_alone(calls: Sequence[Call]) -> None:
+    with unit_of_work() as session:
+        record(session, calls)
+
+
+def _choose(asked: Mapping[UUID, _Asked]) -> tuple[list[Call], dict[UUID, Exception]]:
+    """Return the next call of each journey, and why there is none where nobody is left to ask."""
+    calls: list[Call] = []
+    unasked: dict[UUID, Exception] = {}
+    for journey_id, one in asked.items():
+        version = _next_version(one.left)
+        if version is None:
+            unasked[journey_id] = _why_nobody(one.situation)
+        else:
+            calls.append(Call(new_id(), one.claim, version, one.situation.gates))
+    return calls, unasked
+
+
+def _next_version(left: list[Choice]) -> KnownVersion | None:
+    breaker = automation.current().gateway.breaker
+    while left:
+        choice = left.pop(0)
+        version = choice.version
+        if not choice.is_probe or circuits.claim_probe(version.key, version.agent_id, breaker):
+            return version
+    return None
+
+
+def _why_nobody(situation: Situation) -> AnmeiError:
+    """Return why a journey found nobody to ask: nobody there for good, or nobody free or sound at this moment."""
+    if not situation.directory.known:
+        return AgentPermanentError("no agent is enabled", code="NO_AGENT")
+    return AgentTransientError("every agent is cut off or has all the calls it may have", code="NO_AGENT_FREE")

@@ -22,8 +22,8 @@ from queries import effects, events
 from queries import steps as step_queries
 from queries.effects import Welcome
 from queries.steps import Claim
-from services import agents, automation, journey_plan, shutdown
-from services.asking import Asking, Heard
+from services import agents, asking, automation, journey_plan, shutdown
+from services.asking import Asking, Heard, Plan
 from services.automation import LateAnswer, WelcomeStrategy
 from services.greeting import greet_with_template
 from services.persist import persist, together_or_alone
@@ -82,13 +82,13 @@ class Writing:
         fault_point("after_call")
         heard = self._asking.hear(answered)
         self._finish([Finish(self._welcome(one) if one.error is None else None, one.ended) for one in heard])
-        errors: dict[UUID, Exception | None] = {
-            one.call.journey_id: one.error
-            for one in heard
-            if one.error is not None and one.call.journey_id in self._held
-        }
-        if errors:
-            self._ask(errors)
+        self._ask_next(
+            {
+                one.call.journey_id: one.error
+                for one in heard
+                if one.error is not None and one.call.journey_id in self._held
+            }
+        )
 
     def look(self) -> None:
         """Do what is due by the clock: templates, leases, early news, a stop."""
@@ -126,6 +126,7 @@ class Writing:
         token = new_id()
         settings = automation.current()
         known = agents.directory()
+        plan: Plan | None = None
         errand_of = {journey_id: errand for errand in reversed(errands) for journey_id in errand.journey_ids}
         with unit_of_work() as session:
             claims = step_queries.claim_steps(
@@ -139,15 +140,17 @@ class Writing:
             )
             if not claims:
                 return
-            situation = agents.situation(session, known, settings.gateway)
+            if settings.welcome_strategy is not WelcomeStrategy.TEMPLATE_ONLY:
+                situation = agents.situation(session, known, settings.gateway)
+                plan = self._asking.plan(claims, situation, settings)
+                asking.record(session, plan.calls)
         fault_point("after_claim")
         self._hold(claims, token, errand_of)
-        if settings.welcome_strategy is WelcomeStrategy.TEMPLATE_ONLY:
-            by_template = {"written_by": "template"}
-            self._finish([Finish(self._ending(one.journey_id, by_template, self._template(one))) for one in claims])
+        if plan is not None:
+            self._give_up(self._asking.begin(plan))
             return
-        self._asking.add(claims, situation, settings)
-        self._ask({claim.journey_id: None for claim in claims})
+        by_template = {"written_by": "template"}
+        self._finish([Finish(self._ending(one.journey_id, by_template, self._template(one))) for one in claims])
 
     def _hold(self, claims: Sequence[Claim], token: UUID, errand_of: Mapping[UUID, Errand]) -> None:
         now = time.monotonic()
@@ -163,11 +166,9 @@ class Writing:
             if has_template and not claim.greeted:
                 heapq.heappush(self._greetings, (now + (claim.greet_in_seconds or 0), claim.journey_id))
 
-    def _ask(self, errors: Mapping[UUID, Exception | None]) -> None:
+    def _ask_next(self, errors: Mapping[UUID, Exception]) -> None:
         """Call the next candidate of each journey; where none is left, its last error stands."""
-        exhausted = self._asking.ask_next(errors)
-        if exhausted:
-            self._give_up({one: errors[one] or error for one, error in exhausted.items()})
+        self._give_up({one: errors[one] for one in self._asking.ask_next(errors)})
 
     def _welcome(self, heard: Heard) -> Welcome | None:
         one = self._held.get(heard.call.journey_id)
@@ -263,6 +264,8 @@ class Writing:
 
     def _give_up(self, errors: Mapping[UUID, Exception]) -> None:
         """No agent answered: greet with the template at once, and try again later where that may still be of use."""
+        if not errors:
+            return
         retried, final = dict(errors), {}
         if automation.current().welcome_strategy is WelcomeStrategy.AGENT_THEN_TEMPLATE:
             self._greet(errors, reason="agent_failed")

@@ -10,10 +10,10 @@ from sqlalchemy.exc import DataError
 from models import StepName
 from queries import effects
 from services import automation
-from services.asking import Asking
-from services.steps import desk, writing
+from services.asking import Asking, Call
+from services.steps import writing
 from services.steps.conversation import create_conversation
-from services.steps.errand import Finish
+from services.steps.errand import Errand, Finish
 from services.steps.outcome import Outcome
 from services.steps.welcome import generate_welcome
 from services.steps.writing import Writing
@@ -60,7 +60,7 @@ def test_tasks_that_come_together_share_their_statements(
     claimed: list[int] = []
     claim = Writing._claim
 
-    def counted(self: Writing, errands: Sequence[object]) -> None:
+    def counted(self: Writing, errands: Sequence[Errand]) -> None:
         claimed.append(len(errands))
         claim(self, errands)
 
@@ -131,15 +131,14 @@ def test_with_all_calls_taken_the_next_wait_unclaimed_and_follow(
     automation.change({"gateway": {"max_concurrent_calls": 2}}, actor="test")
     journeys = opened(4)
     most = 0
-    ask = Asking.ask_next
+    start = Asking._start
 
-    def watched(self: Asking, chosen: Sequence[UUID]) -> object:
+    def watched(self: Asking, calls: Sequence[Call]) -> None:
         nonlocal most
-        result = ask(self, chosen)
+        start(self, calls)
         most = max(most, len(self._calls))
-        return result
 
-    monkeypatch.setattr(Asking, "ask_next", watched)
+    monkeypatch.setattr(Asking, "_start", watched)
     tasks = [Task([one]) for one in journeys]
     assert [task.done() for task in tasks] == [{one} for one in journeys]
     assert most == 2
@@ -167,6 +166,6 @@ def test_a_fault_of_the_desk_itself_is_raised_by_the_tasks_and_the_desk_goes_on(
 def test_a_process_that_stopped_claims_nothing_more(agent: SimulatedAgent, monkeypatch: pytest.MonkeyPatch) -> None:
     (journey,) = opened()
     monkeypatch.setattr(writing, "STOP_GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(desk.Writing, "_is_stopped", lambda _: True)
+    monkeypatch.setattr(Writing, "_is_stopped", lambda _: True)
     assert generate_welcome([journey], on_ready=lambda _: None) == Outcome()
     assert (step(journey, WELCOME)[0], agent.calls()) == ("pending", 0)
