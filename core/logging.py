@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from core import tracing
+from core.masking import masked_text
 from core.settings import get_settings
 
 _MASKED_FIELDS = {"phone", "email", "username", "password", "api_key", "token", "secret", "authorization"}
@@ -44,6 +46,8 @@ def configure_logging(role: str) -> None:
         _bind_role(role),
         mask_personal_data,
     ]
+    if tracing.enabled():
+        shared.append(_name_trace)
     structlog.configure(
         processors=[
             *shared,
@@ -57,7 +61,13 @@ def configure_logging(role: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # Foreign lines bring their errors here.
+                structlog.processors.format_exc_info,
+                mask_free_text,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
@@ -73,6 +83,27 @@ def mask_personal_data(_: WrappedLogger, __: str, event: EventDict) -> EventDict
     for name in _MASKED_FIELDS & event.keys():
         value = event[name]
         event[name] = value[:1] + "***" if isinstance(value, str) and value else "***"
+    return event
+
+
+# Where texts stand that others wrote: they may quote what a customer sent.
+_FREE_TEXT_FIELDS = {"exception", "error", "reason", "detail"}
+
+
+def mask_free_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Mask personal data and keys inside tracebacks and error texts, and in lines that foreign code wrote."""
+    for name in _FREE_TEXT_FIELDS & event.keys():
+        if isinstance(event[name], str):
+            event[name] = masked_text(event[name])
+    # Our own event names are constants of one word.
+    if isinstance(event.get("event"), str) and " " in event["event"]:
+        event["event"] = masked_text(event["event"])
+    return event
+
+
+def _name_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if "journey_id" in event:
+        event.setdefault("trace_id", str(event["journey_id"]).replace("-", ""))
     return event
 
 

@@ -1,5 +1,6 @@
-"""`anmei doctor`: what is wrong, and what to do about it."""
+"""`anmei doctor` and `anmei support-bundle`: what is wrong, and what somebody who helps needs to see."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,5 +32,23 @@ def _show(check: str, verdict: str, detail: str, remedy: str) -> None:
         typer.echo(f"{'':<30}→ {remedy}")
 
 
+def support_bundle(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="anmei-support-<time>.tar.gz here, if not given.")
+    ] = None,
+    logs: Annotated[
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A further log file; may be repeated.")
+    ] = None,
+) -> None:
+    """Gather versions, settings, findings, figures, queues and the last log lines, without secrets and personal data."""
+    from worker.support_bundle import default_path, write_bundle
+
+    path = output or default_path()
+    for name in write_bundle(path, logs or []):
+        typer.echo(f"  {name}")
+    typer.echo(f"written to {path}; look through it before you send it")
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
+    app.command()(support_bundle)

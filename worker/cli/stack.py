@@ -14,7 +14,7 @@ def up() -> None:
     from worker.launcher.up import run_up
 
     settings = bootstrap()
-    asyncio.run(run_up(settings, PrefixedConsole(json_logs=settings.log_format == "json")))
+    asyncio.run(run_up(settings, PrefixedConsole(json_logs=settings.log_format == "json", keep_in=settings.data_dir)))
 
 
 def demo(

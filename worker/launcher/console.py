@@ -1,15 +1,22 @@
 """What a person at the console sees: one line after the other, each with the process it came from."""
 
 import json
+import logging
 import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import IO, Protocol
 
 from core.clock import utc_now
+from core.masking import masked_text
 
 # Told apart at a glance; the launcher's own lines are bold.
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _LABEL_WIDTH = 15
 LAUNCHER = "anmei"
+# What was said lately, for whoever comes later (`anmei support-bundle`); as much again in the file before it.
+KEPT_FILE = "stack.log"
+KEPT_BYTES = 4 << 20
 
 
 class Console(Protocol):
@@ -25,11 +32,12 @@ class Console(Protocol):
 class PrefixedConsole:
     """Lines with a label in front; coloured on a terminal only. JSON lines pass as they are when logs are JSON."""
 
-    def __init__(self, stream: IO[str] | None = None, *, json_logs: bool = False) -> None:
+    def __init__(self, stream: IO[str] | None = None, *, json_logs: bool = False, keep_in: Path | None = None) -> None:
         self._stream = stream or sys.stdout
         self._coloured = self._stream.isatty()
         self._json_logs = json_logs
         self._colours: dict[str, int] = {}
+        self._kept = _KeptLines(keep_in / KEPT_FILE) if keep_in is not None else None
 
     def say(self, text: str) -> None:
         if self._json_logs:
@@ -57,9 +65,24 @@ class PrefixedConsole:
         return self._colours.setdefault(label, _COLOURS[len(self._colours) % len(_COLOURS)])
 
     def _print(self, line: str) -> None:
+        if self._kept is not None:
+            self._kept.keep(line)
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
         except BrokenPipeError:
             # Whoever read our output has left (`anmei up | head`); the stack does not depend on being watched.
             self._stream = open("/dev/null", "w")  # noqa: SIM115 - lives as long as the process
+
+
+class _KeptLines:
+    """The last lines in a file that only its owner reads; passwords the launcher shows are not among them."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        self._file = RotatingFileHandler(path, maxBytes=KEPT_BYTES, backupCount=1, encoding="utf-8")
+
+    def keep(self, line: str) -> None:
+        record = logging.LogRecord(LAUNCHER, logging.INFO, "", 0, masked_text(line), (), None)
+        self._file.handle(record)
