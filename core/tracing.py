@@ -89,7 +89,8 @@ class Span:
         self.journeys: Collection[UUID] = above.journeys if above is not None and inherited else (journeys or ())
         self._group: Gathered | None = above._group if above is not None and inherited else group
         covered = above is not None and (inherited or set(self.journeys) <= set(above.journeys))
-        self._parent = parent if parent is not None else above.own if above is not None and covered else ROOT
+        self._parent = parent if parent is not None else above.own if above is not None and covered else None
+        self._homes = {} if self._parent is not None else {one: _homes[one] for one in self.journeys if one in _homes}
         self._started_ns = time.time_ns()
         self._ended_ns = 0
         self._error: str | None = None
@@ -129,6 +130,9 @@ class Span:
             return f"00-{journey.int:032x}-{span_id(self.own, journey):016x}-{'01' if _sampled(journey) else '00'}"
         return None
 
+    def _parent_for(self, journey: UUID) -> int:
+        return self._parent if self._parent is not None else self._homes.get(journey, ROOT)
+
     def emit(self, journeys: Collection[UUID]) -> None:
         for journey in journeys:
             if _sampled(journey):
@@ -137,7 +141,7 @@ class Span:
                     kind=self.kind,
                     trace_id=journey.int,
                     span_id=span_id(self.own, journey),
-                    parent_id=None if self.own == ROOT else span_id(self._parent, journey),
+                    parent_id=None if self.own == ROOT else span_id(self._parent_for(journey), journey),
                     started_ns=self._started_ns,
                     ended_ns=self._ended_ns,
                     attributes=self.attributes,
@@ -193,6 +197,8 @@ class _Off:
 
 AnySpan = Span | _Off
 _OFF = _Off()
+# Own bits of the span each journey's work in this process belongs to, whichever thread does it.
+_homes: dict[UUID, int] = {}
 _current: contextvars.ContextVar[Span | None] = contextvars.ContextVar("span", default=None)
 
 
@@ -236,6 +242,18 @@ def root(name: str, journey: UUID, *, started_ns: int, traceparent: str | None =
         error=None,
         link=_parsed(traceparent),
     )
+
+
+def adopt(journeys: Collection[UUID], own: int) -> None:
+    """Let what is begun of these journeys outside of any span, on other threads, be children of the span with these bits."""
+    _homes.update(dict.fromkeys(journeys, own))
+
+
+def leave(journeys: Collection[UUID], own: int) -> None:
+    """End an `adopt`."""
+    for journey in journeys:
+        if _homes.get(journey) == own:
+            del _homes[journey]
 
 
 def own_of_message(message_id: str) -> int:

@@ -65,11 +65,14 @@ def _begun(sender: Any, task_id: str, kwargs: dict[str, Any], **_: Any) -> None:
             attributes=_about(task_id, queue, len(journeys)),
         )
         _running[task_id] = span.__enter__()
+        # Welcomes are written on a thread of their own, for several tasks at once.
+        tracing.adopt(journeys, span.own)
 
 
-def _ended(task_id: str, state: str | None = None, **_: Any) -> None:
+def _ended(task_id: str, kwargs: dict[str, Any], state: str | None = None, **_: Any) -> None:
     span = _running.pop(task_id, None)
     if span is not None:
+        tracing.leave(_journeys(kwargs), span.own)
         if state == states.FAILURE:
             span.fail("the step failed for good")
         span.__exit__(None, None, None)
