@@ -17,9 +17,13 @@ from core.ids import new_id
 from models import DeadLetter, JourneyStep, StepName
 from services import dashboard, users
 from services.permissions import Role
+from tests.admin.sites import PASSWORD as PASSWORD
+from tests.admin.sites import browser as browser
+from tests.admin.sites import browser_for as browser_for
+from tests.admin.sites import chromium as chromium
+from tests.admin.sites import site as site
 from tests.support.factories import create_agent, create_conversation, create_journey, create_user
 
-PASSWORD = "a long enough password"
 BASE = "https://testserver"
 
 
