@@ -1,15 +1,19 @@
 """The webhook's hot path: registrations that come together are committed together, and published together afterwards."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
 from api_hooks.grouping import Grouper
+from clients import broker
 from core import log_events
+from core.errors import BrokerUnavailableError
 from core.faults import fault_point
 from core.logging import get_logger
-from models import StepName
-from services import intake
+from core.settings import get_settings
+from models import JourneyKind, StepName
+from services import intake, journey_plan
 from services.intake import Acceptance, IntakeStatus, Submission
 from tasks.publish import publish_steps
 
@@ -20,6 +24,11 @@ COMMIT_AT_ONCE = 200
 PUBLISH_AT_ONCE = 500
 # With the broker away, hints pile up here to no use: beyond this many they are left to the sweep.
 PUBLISH_BACKLOG_MAX = 5000
+
+# What a message takes a worker, roughly; and the longest that registrations are held for company.
+MESSAGE_SECONDS = 0.004
+GATHER_SECONDS_MAX = 0.1
+_STEP_QUEUES = [step.queue.value for step in journey_plan.PLANS[JourneyKind.REGISTRATION]]
 
 
 class Intake:
@@ -51,7 +60,26 @@ class Intake:
 
 def _publish(journey_ids: Sequence[UUID]) -> list[None]:
     publish_steps(StepName.CREATE_CONVERSATION, journey_ids)
+    # What is accepted meanwhile gathers for the next message.
+    time.sleep(gather_seconds(_messages_waiting()))
     return [None] * len(journey_ids)
+
+
+def gather_seconds(messages_waiting: int) -> float:
+    """Return how long registrations gather before the next message: about as long as it would stand in the queue anyway.
+
+    So where workers keep up nothing waits, and where they do not, messages grow instead of the queue: fifty journeys in one
+    message cost a tenth of fifty messages.
+    """
+    return min(messages_waiting * MESSAGE_SECONDS, GATHER_SECONDS_MAX)
+
+
+def _messages_waiting() -> int:
+    try:
+        return sum(broker.queue_lengths(get_settings().require_broker_url(), _STEP_QUEUES).values())
+    except BrokerUnavailableError:
+        # The publishing itself has said so already.
+        return 0
 
 
 def _report(hint: "asyncio.Future[None]") -> None:
