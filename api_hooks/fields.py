@@ -10,37 +10,17 @@ from fastapi import Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from core.errors import InvalidInputError
+from core.storable import storable
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
 
 
-def _storable(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not contain the NUL character (U+0000)")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must not contain unpaired surrogates")
-    return value
-
-
-def _storable_throughout(value: Any) -> Any:
-    if isinstance(value, str):
-        _storable(value)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _storable_throughout(key)
-            _storable_throughout(item)
-    elif isinstance(value, list):
-        for item in value:
-            _storable_throughout(item)
-    return value
-
-
-Text = Annotated[str, Field(max_length=200), AfterValidator(_storable)]
-RequiredText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
-LongText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_storable)]
+Text = Annotated[str, Field(max_length=200), AfterValidator(storable)]
+RequiredText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
+LongText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(storable)]
 # A JSON object of the caller's making, to be validated by the service and stored.
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_storable_throughout)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(storable)]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most.")]
 Moment = AwareDatetime

@@ -4,12 +4,11 @@ Consultants look after customers and customers see their own, so both see everyt
 see. Operators and administrators repair the machine: who it worked for they see only when they reveal it, which is audited.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.logging import mask_phone_numbers
+from core.masking import masked_text
 from models import AgentCall, DeadLetter, JourneyStep, Message, Notification, StepAttempt, User
 from queries.conversations import ConversationRow
 from queries.journeys_read import JourneyRow
@@ -20,7 +19,6 @@ from services.permissions import Role
 MASK = "***"
 # A text of this many characters keeps its first one, so that a line can be told from another.
 _SHOWS_FIRST = 2
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # Of JSON, whatever these fields hold is about the person.
 PERSONAL_FIELDS = frozenset(
     {
@@ -56,7 +54,7 @@ def maybe(value: str | None) -> str | None:
 
 def prose(text: str, names: Iterable[str | None] = ()) -> str:
     """Return a text of ours, such as an error's, without addresses, numbers and what names the person."""
-    return mask_phone_numbers(_EMAIL.sub(MASK, without_names(text, names)))
+    return masked_text(without_names(text, names))
 
 
 def said(text: str) -> str:

@@ -2,10 +2,10 @@
 
 import secrets
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -13,6 +13,7 @@ from core import crypto
 from core.clock import utc_now
 from core.database import unit_of_work
 from core.errors import ConflictError
+from core.storable import storable
 from models import ToolGroup
 from queries import mcp_groups as queries
 from services import audit, mcp_registry, tool_schemas
@@ -35,6 +36,11 @@ class GroupChange(BaseModel):
     allowed_roles: Annotated[list[Role], Field(max_length=50)] = []
     accepts_user_ids: bool = False
     key_expires_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Self:
+        storable(self.model_dump())
+        return self
 
 
 class NewGroup(GroupChange):

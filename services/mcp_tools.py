@@ -1,15 +1,16 @@
 """Tools as rows: assign them to groups, change them, list them with what is wrong with them. In force at once, audited."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.clock import utc_now
 from core.database import unit_of_work
 from core.errors import ConflictError, InvalidInputError
+from core.storable import storable
 from models import Tool
 from queries import mcp_groups as queries
 from services import audit, mcp_registry, tool_schemas
@@ -46,6 +47,11 @@ class ToolChange(BaseModel):
         if schema is not None:
             _as_value_error(tool_schemas.check_schema, schema)
         return schema
+
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Self:
+        storable(self.model_dump())
+        return self
 
     @field_validator("config_data")
     @classmethod

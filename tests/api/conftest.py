@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from hypothesis import settings
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -16,6 +17,9 @@ from tests.support.factories import create_user
 from tests.support.servers import TestServers
 
 PASSWORD = SecretStr("a long enough password")
+
+# For a run by hand of what is asked at random (`--hypothesis-profile long`).
+settings.register_profile("long", max_examples=1000)
 
 
 @pytest.fixture(scope="session", autouse=True)
