@@ -28,7 +28,7 @@ class Columns:
     ticks: list[tuple[float, int]]
 
 
-LEFT, TOP, BOTTOM, RIGHT = 44.0, 8.0, 22.0, 14.0
+LEFT, TOP, BOTTOM, RIGHT = 44.0, 14.0, 22.0, 14.0
 
 
 def columns(
@@ -93,7 +93,7 @@ class Lanes:
     end_ms: float
 
 
-LANE_HEIGHT, LANE_LEFT, LANE_TOP = 30.0, 150.0, 24.0
+LANE_HEIGHT, LANE_LEFT, LANE_TOP = 30.0, 170.0, 24.0
 
 
 def lanes(stretches: Sequence[Stretch], *, target_ms: float, width: float = 820) -> Lanes:
