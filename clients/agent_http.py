@@ -25,11 +25,16 @@ _FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
 class Reply:
     """An answer whose body is read piece by piece, and not at all once it is closed or left to its end."""
 
-    __slots__ = ("_response", "status")
+    __slots__ = ("_lost", "_response", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
+        protocol = None if response.connection is None else response.connection.protocol
+        self._lost = None if protocol is None else protocol.closed
+        if self._lost is not None:
+            self._lost.add_done_callback(self._fail_body)
+            response.content.on_eof(self._forget)
 
     @property
     def media_type(self) -> str:
@@ -54,6 +59,20 @@ class Reply:
         while len(body) <= limit and (piece := await self.read()):
             body += piece
         return bytes(body[: limit + 1])
+
+    def _fail_body(self, lost: "asyncio.Future[None]") -> None:
+        """End the wait for a body whose connection is gone.
+
+        Where a body breaks the rules of HTTP in its middle, aiohttp closes the connection and wakes nobody who reads.
+        """
+        error = lost.exception()
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError(str(error or "the body breaks off")))
+
+    def _forget(self) -> None:
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._fail_body)
 
     def close(self) -> None:
         """Hang up, unless the body was read to its end: then its connection already serves others."""

@@ -56,8 +56,8 @@ class DeltaRelay:
         self._open = False
         self._scheduled = False
         self._closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        # What `finish` waits on while the callback is busy.
+        self._done: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def push(self, text: str) -> None:
@@ -66,8 +66,6 @@ class DeltaRelay:
             if self._closed or not text:
                 return
             self._waiting.append(text)
-            if self._scheduled:
-                return
         if self._open:
             self._schedule()
         elif self._opening is None:
@@ -83,10 +81,12 @@ class DeltaRelay:
         """Wait, briefly, until the pieces so far are handed over, if any ever were; then close."""
         if self._opening is not None:
             self._opening.cancel()
-        if self._open:
+        with self._lock:
+            self._done = self._loop.create_future() if self._scheduled else None
+        if self._done is not None:
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._idle.wait()
+                    await self._done
             except TimeoutError:
                 log.warning(log_events.AGENT_DELTA_LATE)
         self.close()
@@ -97,10 +97,9 @@ class DeltaRelay:
 
     def _schedule(self) -> None:
         with self._lock:
-            if self._closed:
+            if self._closed or self._scheduled:
                 return
             self._scheduled = True
-        self._idle.clear()
         self._thread.submit(self._deliver)
 
     def _deliver(self) -> None:
@@ -110,17 +109,17 @@ class DeltaRelay:
                 self._waiting.clear()
                 if not text:
                     self._scheduled = False
+                    done = self._done
                     break
             try:
                 self._on_delta(text)
             except Exception as error:  # noqa: BLE001 - the callback is foreign code; its failure is recorded, the answer goes on
                 log.warning(log_events.AGENT_DELTA_FAILED, error=type(error).__name__)
                 self.close()
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._set_idle)
+        if done is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve, done)
 
-    def _set_idle(self) -> None:
-        with self._lock:
-            idle = not self._scheduled
-        if idle:
-            self._idle.set()
+
+def _resolve(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)

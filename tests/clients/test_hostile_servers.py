@@ -10,7 +10,7 @@ import pytest
 from clients import agent_limits, agents
 from clients.agents import AgentRequest
 from core.errors import AgentPermanentError, AgentTransientError
-from tests.clients.hostile import HEAD, HostileServer, Script, saying, then_silence
+from tests.clients.hostile import HEAD, HostileServer, Script, pausing, saying, then_silence
 from tests.support.waiting import wait_until
 
 Ask = Callable[..., AgentRequest]
@@ -94,6 +94,22 @@ def test_a_broken_server_is_one_of_our_errors(pieces: list[bytes], code: str, as
     assert outcome_of(ask("chat", base_url=server.url, timeout_seconds=5)) == code
 
 
+@pytest.mark.usefixtures("previews_at_once")
+@pytest.mark.parametrize("rubbish", [b"zz\r\n", b"-1\r\n", b"\x00\xff", b"fffffffffffffffff\r\n", b""])
+def test_a_body_that_breaks_the_rules_in_its_middle_ends_the_call_at_once(
+    rubbish: bytes, ask: Ask, hostile: Hostile
+) -> None:
+    shown: list[str] = []
+    first = event(event="message", answer="x")
+    # Sent when what was before is read, so that nobody waits but for the next piece.
+    server = hostile(pausing(CHUNKED + b"%x\r\n%s\r\n" % (len(first), first), (lambda: shown, rubbish)))
+
+    with pytest.raises(AgentTransientError) as caught:
+        agents.start(ask("chat", base_url=server.url, timeout_seconds=60), shown.append).result(10)
+
+    assert caught.value.code == "AGENT_CONNECTION_LOST"
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays(ask: Ask, hostile: Hostile) -> None:
     elsewhere = hostile(saying(HEAD, WHOLE))
     server = hostile(saying(MOVED % elsewhere.url.encode()))
@@ -120,7 +136,7 @@ def test_a_stop_that_fails_is_tried_again_and_then_let_be(ask: Ask, hostile: Hos
         if len(server.requests) == 1:
             saying(HEAD, event(event="message", answer="x"))(connection)
         else:
-            saying(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")(connection)
+            saying(b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")(connection)
 
     server = hostile(script)
 
