@@ -126,7 +126,7 @@ def examine_audit() -> Finding:
     if broken is None:
         return ok("audit", "the chain is whole")
     detail = f"entry {broken} was changed, or one before it removed"
-    remedy = "compare with a backup; find out who had access to the database. docs/runbook.md, Audit"
+    remedy = "compare with a backup; find out who could write to the database (docs/runbook.md)"
     return wrong("audit", detail, remedy)
 
 
