@@ -44,6 +44,11 @@ LABELS: dict[str, str] = {
     "weekly": N_("Hours by weekday"),
     "holidays": N_("Public holidays of the country"),
     "days_off": N_("Single days off"),
+    "languages": N_("Languages"),
+    "skills": N_("Skills"),
+    "is_supervisor": N_("Supervisor"),
+    "own_hours": N_("Hours of their own"),
+    "internal_networks": N_("Internal networks that pushes may go to"),
     "title": N_("Title"),
     "message": N_("Message text"),
     "push_title": N_("Push: title"),
@@ -146,6 +151,17 @@ HELP: dict[str, str] = {
     "allowed_hosts": N_("One per line."),
     "allowed_origins": N_("One per line."),
     "days_off": N_("One per line, as 2026-12-31."),
+    "holidays": N_(
+        "A country's code such as CN: its public holidays are off, weekend days made workdays count. Empty: no holidays."
+    ),
+    "working_hours_only": N_(
+        "Outside the working hours the ladder stands still and goes on when they begin; by default Monday to Friday 9 to 18, Shanghai time, without Chinese public holidays."
+    ),
+    "languages": N_("One code per line, such as zh or en; empty means zh."),
+    "skills": N_("One per line, in the words in which the signup service names interests."),
+    "is_supervisor": N_("Told when nobody has taken a customer for long."),
+    "own_hours": N_("Without it the hours of the settings apply, and the fields below do not count."),
+    "internal_networks": N_("One per line, as 10.1.2.0/24. Pushes go to public addresses only, and to these."),
     "weekly": N_("Spans like 09:00-12:00, 13:00-18:00."),
     "mcp_payloads_days": N_("Empty: for ever. The log itself is kept as the MCP server's settings say."),
     "agent_texts_days": N_("Counted from the end of the journey; empty: for ever."),

@@ -73,6 +73,9 @@ WORDS: dict[str, str] = {
     "reassign": N_("reassign"),
     "registration-automation": N_("Registration automation"),
     "mcp": N_("MCP server"),
+    "http": N_("HTTP"),
+    "webpush": N_("Browser push"),
+    "apprise": N_("Apprise"),
     "sign-in": N_("Signing in"),
     # processes, and how they follow the settings
     "api": N_("API"),
@@ -94,6 +97,10 @@ NOTICES: dict[str, str] = {
     "letter-replayed": N_("The failed step is under way again."),
     "letters-replayed": N_("The selected steps are under way again, one after another."),
     "letter-discarded": N_("The dead letter was discarded and its journey cancelled."),
+    "consultant-changed": N_("The consultant's profile was changed; it holds at once."),
+    "channel-added": N_("The channel was added. Test it to see whether it arrives."),
+    "channel-changed": N_("The channel was changed."),
+    "channel-tested": N_("The test was sent."),
     "settings-saved": N_("The new version is written; every process follows within a second."),
     "settings-same": N_("Nothing differs from the version in force, so nothing was written."),
     "settings-rolled-back": N_("The old version was written again and is in force."),
@@ -119,6 +126,9 @@ NOTICES: dict[str, str] = {
 
 # Refusals of the services, by their code; others are shown in the service's own words.
 ERRORS: dict[str, str] = {
+    "PUSH_INTERNAL_ADDRESS": N_("The address is an internal one: allow its network in the settings of pushes."),
+    "PUSH_BAD_URL": N_("This is no address of a channel of this kind."),
+    "TOO_MANY_CHANNELS": N_("A consultant has at most 10 channels."),
     "LOGIN_FAILED": N_("The name or the password is wrong."),
     "LOGIN_LOCKED": N_("Too many failed sign-ins. Please wait a little and try again."),
     "LOGIN_BUSY": N_("Too many people are signing in at this moment. Please try again."),

@@ -26,6 +26,7 @@ ALLOWED = {
     "/admin/mcp": {"admin"},
     "/admin/webhook": {"admin"},
     "/admin/users": {"admin"},
+    "/admin/consultants": {"admin"},
     "/admin/audit": {"admin"},
 }
 OPEN = {"/admin/login"}
