@@ -189,8 +189,8 @@ def test_a_mode_that_is_not_the_applications_is_a_configuration_error(ask: Ask, 
 
 
 def test_the_key_is_in_no_log_error_or_repr(ask: Ask, sim: Sim, caplog: pytest.LogCaptureFixture) -> None:
-    # By name: other tests configure the product's logs, which keep these two quiet.
-    for name in (None, "httpx", "httpcore"):
+    # By name: other tests configure the product's logs, which keep the noisy ones quiet.
+    for name in (None, "httpx", "httpcore", "aiohttp", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
     key = "app-key-of-agent"
     sim.fault("http_error", code="x", message=f"the key {key} is not good", count=1)
