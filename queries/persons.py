@@ -123,6 +123,15 @@ def list_erased_since(session: Session, since: datetime, *, most: int) -> list[U
     return list(session.scalars(statement, {"since": since, "most": most}))
 
 
+def list_come_back(session: Session, since: datetime) -> list[UUID]:
+    """Return users made since then under the `user_id` of somebody who was erased: their registration came in meanwhile."""
+    statement = text("""
+SELECT u.id FROM users u JOIN erased_users e ON e.external_hash = sha256(convert_to(u.external_id, 'UTF8'))
+WHERE u.id >= :first ORDER BY u.id""")
+    # Ids begin with the millisecond they were made in (RFC 9562).
+    return list(session.scalars(statement, {"first": UUID(int=int(since.timestamp() * 1000) << 80)}))
+
+
 def is_consultant(session: Session, user_id: UUID) -> bool:
     """Tell whether customers were, or are, looked after by this person."""
     return session.scalar(text("SELECT EXISTS (SELECT FROM consultants WHERE user_id = :id)"), {"id": user_id}) is True

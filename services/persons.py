@@ -25,6 +25,7 @@ log = get_logger(__name__)
 LATE_WRITES = timedelta(hours=1)
 ERASED_AGAIN_AT_ONCE = 200
 REASON_MAX = 200
+ACTOR = "system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,10 @@ def erase_late_writes() -> int:
     since = utc_now() - LATE_WRITES
     with unit_of_work() as session:
         erased = queries.list_erased_since(session, since, most=ERASED_AGAIN_AT_ONCE)
-    return sum(_erase_late(user_id) for user_id in erased)
+        come_back = queries.list_come_back(session, since)
+    # A registration that waited for the erasure to commit did not see it.
+    again = [erase(user_id, actor=ACTOR, reason="registered while being erased") for user_id in come_back]
+    return sum(_erase_late(user_id) for user_id in erased) + sum(sum(one.rows.values()) for one in again)
 
 
 def _erase_late(user_id: UUID) -> int:
@@ -103,7 +107,7 @@ def _erase_late(user_id: UUID) -> int:
         person = queries.find_person(session, user_id)
         if person.user.erased_at is None:
             return 0
-        return sum(_erase_rows(session, person, actor="system").values())
+        return sum(_erase_rows(session, person, actor=ACTOR).values())
 
 
 def _erase_rows(session: Session, person: Person, *, actor: str) -> dict[str, int]:

@@ -174,6 +174,19 @@ def test_what_was_written_late_is_erased_too(seeded: Seeded) -> None:
     assert found(NAMES) == {}
 
 
+def test_who_registers_while_being_erased_is_erased_again(seeded: Seeded) -> None:
+    persons.erase(seeded.user.id, actor="admin", reason="asked")
+    back = create_user(**VALUES)
+    assert "users" in found(NAMES)
+    assert persons.erase_late_writes() > 0
+    assert found(NAMES) == {}
+    with unit_of_work() as session:
+        assert session.get_one(User, back.id).erased_at is not None
+    # Everybody else who registered meanwhile stays.
+    assert "users" in found(OTHERS)
+    assert accept(VALUES["external_id"], "wh-again").journey_id == seeded.journey.id
+
+
 def conversation_of(seeded: Seeded) -> object:
     return one(f"SELECT id FROM conversations WHERE journey_id = '{seeded.journey.id}'")[0]
 
