@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from core.database import set_pool_size, unit_of_work
+from core.database import Pool, set_pool_size, unit_of_work
 from core.ids import new_handle, new_id
 from core.logging import configure_logging
 from models import JourneyKind, StepName
@@ -54,7 +54,7 @@ def registration_row(prefix: str, number: int) -> dict[str, Any]:
 def accept(rows: list[dict[str, Any]]) -> list[UUID]:
     """Commit the registrations; return their journeys."""
     settings = automation.current()
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         made = intake.insert_registrations(
             session,
             rows,
@@ -70,7 +70,7 @@ def accept(rows: list[dict[str, Any]]) -> list[UUID]:
 
 def open_conversations(journey_ids: Sequence[UUID]) -> None:
     settings = automation.current().conversation
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         effects.open_conversations(
             session,
             journey_ids,
@@ -85,7 +85,7 @@ def open_conversations(journey_ids: Sequence[UUID]) -> None:
 
 
 def claim(journey_ids: Sequence[UUID], token: UUID) -> None:
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         step_queries.claim_steps(
             session,
             StepName.GENERATE_WELCOME,
@@ -99,14 +99,14 @@ def claim(journey_ids: Sequence[UUID], token: UUID) -> None:
 
 def begin_calls(journey_ids: Sequence[UUID], agent_id: UUID) -> list[UUID]:
     calls = [CallBegun(new_id(), journey_id, 1, agent_id, None) for journey_id in journey_ids]
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         agent_queries.begin_calls(session, calls)
     return [call.call_id for call in calls]
 
 
 def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[UUID]) -> list[UUID]:
     """Store one text for each and end its call; return the messages."""
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         agent_queries.end_calls(
             session, [CallEnded(one, None, None, "task", {"total_tokens": 100}) for one in call_ids]
         )
@@ -124,7 +124,7 @@ def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[
 
 def notify(journey_ids: Sequence[UUID]) -> None:
     settings = automation.current().notification
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         effects.notify_consultants(
             session,
             journey_ids,
@@ -148,7 +148,7 @@ def notify(journey_ids: Sequence[UUID]) -> None:
 
 def run(rows: list[dict[str, Any]], set_size: int) -> None:
     """Take the registrations through all their statements, so many journeys to a statement."""
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         agent_id = agent_queries.list_enabled(session)[0].id
     for some in _chunks(rows, set_size):
         journey_ids = accept(some)
