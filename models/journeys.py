@@ -83,7 +83,8 @@ class Journey(Base):
         one_of("status", JourneyStatus),
         UniqueConstraint("user_id", "kind"),
         Index("ix_journeys_accepted_at", "accepted_at"),
-        Index("ix_journeys_finished_at", "finished_at"),
+        # Without the unfinished: each of a journey's updates would enter it here once more, with nothing to find.
+        Index("ix_journeys_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         # Small whatever the table holds: only journeys still to be greeted, only journeys still open.
         Index(
             "ix_journeys_greet_by_at",
