@@ -16,6 +16,8 @@ _ROWS = """
 """
 
 # Everything of a registration in one statement: a user already known, or a webhook-id already seen, inserts nothing.
+# Each row's look-ups are limited subqueries, which can only go by the index: joined, they were planned for a hundred rows
+# from the JSON, and read whole tables as long as those were small.
 _INSERT = text(f"""
 WITH r AS ({_ROWS}),
 fresh AS (
@@ -37,8 +39,10 @@ made AS (
 owner AS (
     SELECT id, external_id FROM made
     UNION ALL
-    SELECT u.id, u.external_id FROM users u JOIN fresh f USING (external_id)
-    WHERE NOT EXISTS (SELECT FROM journeys j WHERE j.user_id = u.id AND j.kind = :kind)
+    SELECT u.id, f.external_id FROM fresh f
+    CROSS JOIN LATERAL (SELECT u.id FROM users u WHERE u.external_id = f.external_id LIMIT 1) u
+    LEFT JOIN LATERAL (SELECT true AS begun FROM journeys j WHERE j.user_id = u.id AND j.kind = :kind LIMIT 1) j ON true
+    WHERE j.begun IS NULL
 ),
 journey AS (
     INSERT INTO journeys (id, kind, user_id, status, reason, open_steps, settings_version, handle, greet_by_at, finished_at)
