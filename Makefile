@@ -9,7 +9,7 @@ N ?= 20
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: help install demo up test check format faults bench lock clean
+.PHONY: help install demo up test check format faults consultants bench lock clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
@@ -40,6 +40,9 @@ format: .venv/.installed ## format and sort what can be
 
 faults: .venv/.installed ## kill, empty and restart everything under load; writes docs/faults-table.md (n=1000 a fault)
 	$(BIN)/python -m tests.faults --table docs/faults-table.md $(ARGS)
+
+consultants: .venv/.installed ## sockets cut, claims at once, receivers that fail, ladders killed; WHAT=claims for one part
+	$(BIN)/python -m tests.consultants_proof $(or $(WHAT),all) $(ARGS)
 
 bench: .venv/.installed ## measure and write bench/results/latest.json; QUICK=1 in two minutes
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
