@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 import migrations
@@ -83,6 +83,7 @@ def _schema_problem(there: str | None) -> str | None:
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-def metrics() -> Response:
-    """Answer in Prometheus' text format; at most a second old."""
-    return Response(figures.render(), media_type=figures.CONTENT_TYPE)
+def metrics(request: Request) -> Response:
+    """Answer in Prometheus' text format, or in OpenMetrics where that is asked for; at most a second old."""
+    page, content_type = figures.negotiated(request.headers.get("accept", ""))
+    return Response(page, media_type=content_type, headers={"vary": "accept"})

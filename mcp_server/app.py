@@ -82,5 +82,6 @@ async def _ready(mcp: McpServer) -> Response:
     return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
 
-async def _metrics(_: Request) -> Response:
-    return Response(await asyncio.to_thread(figures.render), media_type=figures.CONTENT_TYPE)
+async def _metrics(request: Request) -> Response:
+    page, content_type = await asyncio.to_thread(figures.negotiated, request.headers.get("accept", ""))
+    return Response(page, media_type=content_type, headers={"vary": "accept"})

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from clients import broker
@@ -17,8 +18,8 @@ from core.database import unit_of_work
 from core.errors import AnmeiError
 from core.logging import get_logger
 from core.settings import MissingSettingError, get_settings
+from queries import exemplars, figures_now
 from queries import figures as queries
-from queries import figures_now
 from queries.figures import GREETING_TARGET_SECONDS
 from services import confirmations, heartbeats, mcp_figures
 from services.figures_catalog import Part
@@ -27,9 +28,10 @@ from services.journey_plan import Queue
 from services.settings_admin import ALL_FAMILIES
 from services.webhook_counts import FOLD_AFTER_SECONDS, KEEPER_ID, count_webhook, flush
 
-__all__ = ["CONTENT_TYPE", "count_webhook", "flush", "forget", "render", "roll"]
+__all__ = ["CONTENT_TYPE", "count_webhook", "flush", "forget", "negotiated", "render", "roll"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text"
 # Several scrapers, and a person who looks, cost one collection a second.
 CACHE_SECONDS = 1.0
 ROLL_SECONDS = 10.0
@@ -51,6 +53,13 @@ def render() -> bytes:
     Figures of the record are the same from every process: take one of them (`max`), never their sum.
     """
     return _page.current()
+
+
+def negotiated(accept: str) -> tuple[bytes, str]:
+    """Return the page in the form this Accept header asks for, and its content type: OpenMetrics, with exemplars, or text."""
+    if OPENMETRICS in accept:
+        return _page.current(openmetrics.generate_latest), openmetrics.CONTENT_TYPE_LATEST
+    return _page.current(), CONTENT_TYPE
 
 
 def forget() -> None:
@@ -88,24 +97,31 @@ def _roll_batch(source: queries.Source) -> tuple[int, bool]:
         return queries.roll_up(session, source, since=since, until=until), until < horizon
 
 
+Writer = Callable[[CollectorRegistry], bytes]
+
+
 class _Page:
     """The rendered page, collected by one thread at a time and kept for CACHE_SECONDS."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._body = b""
+        self._families: list[Family] = []
+        self._written: dict[Writer, bytes] = {}
         self._collected_at = float("-inf")
         self._process = CollectorRegistry(auto_describe=False)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._process)
 
-    def current(self) -> bytes:
+    def current(self, write: Writer = generate_latest) -> bytes:
         with self._lock:
             if time.monotonic() - self._collected_at >= CACHE_SECONDS:
-                self._body = generate_latest(_Once(_collect())) + generate_latest(self._process)
+                self._families = [*_collect(), *self._process.collect()]
+                self._written.clear()
                 self._collected_at = time.monotonic()
-            return self._body
+            if write not in self._written:
+                self._written[write] = write(_Once(self._families))
+            return self._written[write]
 
     def forget(self) -> None:
         with self._lock:
@@ -172,12 +188,14 @@ def _read_record() -> list[Family]:
             figures.set("registration_webhook_requests_total", number, outcome)
         for agent, state in figures_now.list_circuits(session).items():
             figures.set("agent_circuit_state", state, agent)
+        for example in exemplars.list_exemplars(session):
+            figures.point_to(example)
         workers = figures_now.list_heartbeats(session, within_seconds=heartbeats.ALIVE_SECONDS)
     _add_now(figures, now)
     for name in ALL_FAMILIES:
         found = confirmations.processes(name)
-        for state in confirmations.State:
-            figures.set("anmei_settings_processes", sum(one.state is state for one in found.listed), name, state)
+        for standing in confirmations.State:
+            figures.set("anmei_settings_processes", sum(one.state is standing for one in found.listed), name, standing)
     figures.set("celery_workers", len(workers))
     for queue in Queue:
         figures.set("celery_queue_consumers", sum(queue in worker.queues for worker in workers), queue)

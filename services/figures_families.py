@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
 from models import StepName
+from queries import exemplars
 from queries.figures import INFINITE, Count
 from services.figures_catalog import METRICS, Kind, Labels, Metric, Part
 from services.journey_plan import PLANS
@@ -24,6 +25,7 @@ class Figures:
         self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
         self._buckets: dict[str, dict[Labels, dict[float, int]]] = defaultdict(dict)
         self._sums: dict[tuple[str, Labels], float] = {}
+        self._exemplars: dict[tuple[str, Labels, float], Exemplar] = {}
         for metric in self._metrics.values():
             for labels in metric.zeros:
                 if metric.kind is Kind.HISTOGRAM:
@@ -60,6 +62,11 @@ class Figures:
         self._buckets[name][labels] = buckets
         self._sums[name, labels] = round(sum_seconds * 1_000_000)
 
+    def point_to(self, example: exemplars.Exemplar) -> None:
+        """Let a histogram's bucket point to the trace of one of its journeys (OpenMetrics' exemplar)."""
+        place = (example.figure, example.labels, example.le)
+        self._exemplars[place] = Exemplar({"trace_id": example.journey_id.hex}, example.seconds, example.at.timestamp())
+
     def total(self, name: str, *, up_to: float = INFINITE) -> int:
         """Return how many events a counter without labels, or such a histogram up to a bound, holds."""
         if name in self._buckets:
@@ -85,9 +92,12 @@ class Figures:
         for labels, counted in sorted(self._buckets[metric.name].items()):
             # Bounds of an earlier release stay where their counts are; a count never moves to a smaller bound.
             bounds = sorted({*metric.bounds, *counted, INFINITE})
-            cumulated, below = [], 0
+            cumulated: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+            below = 0
             for bound in bounds:
                 below += counted.get(bound, 0)
-                cumulated.append(("+Inf" if bound == INFINITE else str(bound), below))
+                bucket = ("+Inf" if bound == INFINITE else str(bound), float(below))
+                exemplar = self._exemplars.get((metric.name, labels, bound))
+                cumulated.append(bucket if exemplar is None else (*bucket, exemplar))
             family.add_metric(labels, cumulated, self._sums.get((metric.name, labels), 0) / 1_000_000)
         return family

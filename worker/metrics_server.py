@@ -75,17 +75,20 @@ class _Handler(WSGIRequestHandler):
 
 
 def _application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    status, content_type, body = _answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-    headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+    status, content_type, body = _answer(
+        environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_ACCEPT", "")
+    )
+    headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Vary", "Accept")]
     start_response(f"{status.value} {status.phrase}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
-def _answer(method: str, path: str) -> tuple[HTTPStatus, str, bytes]:
+def _answer(method: str, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
     if method not in ("GET", "HEAD"):
         return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET\n"
     if path == "/metrics":
-        return HTTPStatus.OK, figures.CONTENT_TYPE, figures.render()
+        page, content_type = figures.negotiated(accept)
+        return HTTPStatus.OK, content_type, page
     if path == "/healthz":
         return HTTPStatus.OK, _TEXT, b"ok\n"
     return HTTPStatus.NOT_FOUND, _TEXT, b"there are /metrics and /healthz\n"

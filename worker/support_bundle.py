@@ -22,6 +22,7 @@ from core.masking import masked_text
 from core.settings import MissingSettingError, Settings, get_settings
 from worker.launcher.console import KEPT_FILE
 
+STANDARD_OUTPUT = Path("-")
 LOG_LINES = 5_000
 # Shorter ones are no secrets, and blanking them out would blank half the text.
 SHORTEST_SECRET = 6
@@ -35,15 +36,15 @@ says what could not be gathered and why.
 
 
 def write_bundle(path: Path, logs: Sequence[Path]) -> list[str]:
-    """Write the archive, readable by its owner alone; return the names of what is in it.
+    """Write the archive, readable by its owner alone; return the names of what is in it. `-` is standard output.
 
     `logs` are further log files (of containers, say). Parts that cannot be read are named in missing.json.
     """
     settings = get_settings()
     secrets = _known_secrets(settings)
     missing: dict[str, str] = {}
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+    descriptor = os.dup(1) if path == STANDARD_OUTPUT else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w|gz") as archive:
         for name, gather in _parts(settings, logs):
             try:
                 gathered = gather()

@@ -34,7 +34,8 @@ def _show(check: str, verdict: str, detail: str, remedy: str) -> None:
 
 def support_bundle(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="anmei-support-<time>.tar.gz here, if not given.")
+        Path | None,
+        typer.Option("--output", "-o", help="anmei-support-<time>.tar.gz here, if not given; - for standard output."),
     ] = None,
     logs: Annotated[
         list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A further log file; may be repeated.")
@@ -45,8 +46,8 @@ def support_bundle(
 
     path = output or default_path()
     for name in write_bundle(path, logs or []):
-        typer.echo(f"  {name}")
-    typer.echo(f"written to {path}; look through it before you send it")
+        typer.echo(f"  {name}", err=True)
+    typer.echo(f"written to {path}; look through it before you send it", err=True)
 
 
 def add_to(app: typer.Typer) -> None:
