@@ -29,8 +29,10 @@ def _storable(value: Any) -> Any:
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("must not contain the NUL character (U+0000)")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("must not contain unpaired surrogates")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must not contain unpaired surrogates") from None
     elif isinstance(value, float) and not isfinite(value):
         raise ValueError("must be a finite number")
     elif isinstance(value, dict):

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
 from celery import signals
@@ -18,6 +19,7 @@ from core.errors import DatabaseUnavailableError
 from core.logging import get_logger
 from core.settings import get_settings
 from services import confirmations, heartbeats, shutdown
+from services.journey_plan import Queue
 from worker import tracing
 from worker.watchdog import Glance, Watchdog
 
@@ -28,18 +30,18 @@ class _Worker:
     """The main process of one worker, from ready to shutdown."""
 
     def __init__(self, consumer: Any) -> None:
-        self._queues = sorted(consumer.app.amqp.queues.consume_from)
+        self.queues = sorted(consumer.app.amqp.queues.consume_from)
         self._id = f"{consumer.hostname}:{os.getpid()}"
         self._received = 0
         self._last_task_at: datetime | None = None
-        self._watchdog = Watchdog(self._glance, self._queues)
+        self._watchdog = Watchdog(self._glance, self.queues)
         self._stopped = threading.Event()
 
     def start(self) -> None:
         signals.task_received.connect(self._note_task, weak=False)
         self._watchdog.start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-        log.info(log_events.PROCESS_STARTED, queues=self._queues, host=socket.gethostname())
+        log.info(log_events.PROCESS_STARTED, queues=self.queues, host=socket.gethostname())
 
     def stop(self) -> None:
         self._stopped.set()
@@ -50,13 +52,13 @@ class _Worker:
         self._last_task_at = utc_now()
 
     def _glance(self) -> Glance:
-        lengths = broker.queue_lengths(get_settings().require_broker_url(), self._queues)
+        lengths = broker.queue_lengths(get_settings().require_broker_url(), self.queues)
         return Glance(sum(lengths.values()), len(state.reserved_requests), self._received)
 
     def _beat(self) -> None:
         while True:
             try:
-                heartbeats.beat(self._id, role="worker", queues=self._queues, last_task_at=self._last_task_at)
+                heartbeats.beat(self._id, role="worker", queues=self.queues, last_task_at=self._last_task_at)
             except DatabaseUnavailableError as error:
                 log.warning("heartbeat_missed", error=error.message)
             if self._stopped.wait(heartbeats.BEAT_SECONDS):
@@ -88,6 +90,9 @@ def _ready(sender: Any, **_: Any) -> None:
     if not isinstance(sender.pool, ProcessPool):
         # Its tasks run in this process; of a pool of processes each child says for itself what it runs.
         confirmations.begin("worker")
+    if Queue.AGENTS in _worker.queues:
+        # Loaded with the first call otherwise, which would then be late by it.
+        import_module("clients.agent_http")
     # What was loaded by now stays: no collection needs to look at it again.
     gc.freeze()
 
