@@ -41,13 +41,14 @@ def main() -> None:
     """Measure all cases."""
     prefix = sys.argv[1]
     stages = make_stages(prefix)
-    with database.engine().connect() as connection:
+    with database.engine(database.Pool.JOURNEYS).connect() as connection:
         found = [_measure(connection, case) for case in cases(stages, prefix)]
         _settle(connection)
     print(json.dumps([asdict(one) for one in found]))
 
 
 def _measure(connection: Connection, case: Case) -> Measured:
+    _set(connection, "SET plan_cache_mode = auto")
     automatic = _samples_ms(connection, case)
     _set(connection, "SET plan_cache_mode = force_generic_plan")
     generic = _samples_ms(connection, case)
@@ -109,9 +110,10 @@ def _explain(connection: Connection, statement: str, parameters: Any) -> dict[st
 def _explain_generic(connection: Connection, statement: str) -> dict[str, Any]:
     """Return the root of the plan made for any values (EXPLAIN's GENERIC_PLAN, PostgreSQL 16 and later); it is not executed."""
     with connection.begin() as transaction:
-        cursor = connection.connection.cursor()
-        cursor.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(statement)}")
-        row = cursor.fetchone()
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        # Unprepared, as one plain text: a prepared one would want values for its parameters.
+        row = driver.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(statement)}", prepare=False).fetchone()
         transaction.rollback()
     assert row is not None
     plan: dict[str, Any] = row[0][0]["Plan"]
