@@ -10,7 +10,7 @@ from uuid import UUID
 
 from clients import fanout
 from clients.agents import AgentAnswer
-from core import log_events
+from core import log_events, tracing
 from core.database import unit_of_work
 from core.errors import DatabaseUnavailableError
 from core.faults import fault_point
@@ -128,7 +128,7 @@ class Writing:
         known = agents.directory()
         plan: Plan | None = None
         errand_of = {journey_id: errand for errand in reversed(errands) for journey_id in errand.journey_ids}
-        with unit_of_work() as session:
+        with tracing.span("claim welcomes", errand_of), unit_of_work() as session:
             claims = step_queries.claim_steps(
                 session,
                 STEP,
@@ -214,7 +214,7 @@ class Writing:
         ended = [one.ended for one in finishes if one.ended is not None]
         welcomes = [one.welcome for one in finishes if one.welcome is not None]
         stored: dict[UUID, UUID | None] = {}
-        with unit_of_work() as session:
+        with tracing.span("store welcomes", [one.journey_id for one in welcomes]), unit_of_work() as session:
             if ended:
                 agent_queries.end_calls(session, ended)
             if welcomes:
