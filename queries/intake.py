@@ -22,9 +22,13 @@ _INSERT = text(f"""
 WITH r AS ({_ROWS}),
 fresh AS (
     SELECT r.* FROM r
-    WHERE (r.webhook_id IS NULL OR NOT EXISTS (SELECT FROM webhook_receipts w WHERE w.webhook_id = r.webhook_id))
+    LEFT JOIN LATERAL (SELECT true AS seen FROM webhook_receipts w WHERE w.webhook_id = r.webhook_id LIMIT 1) w ON true
+    LEFT JOIN LATERAL (
+        SELECT true AS erased FROM erased_users e WHERE e.external_hash = sha256(convert_to(r.external_id, 'UTF8')) LIMIT 1
+    ) e ON true
+    WHERE w.seen IS NULL
       -- Somebody who was erased does not come back with a repeat of their registration.
-      AND NOT EXISTS (SELECT FROM erased_users e WHERE e.external_hash = sha256(convert_to(r.external_id, 'UTF8')))
+      AND e.erased IS NULL
 ),
 made AS (
     INSERT INTO users (id, external_id, username, email, phone, avatar, roles, primary_role, locale, source,
