@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -23,9 +23,11 @@ from services.agent_check import Check as Check
 from services.agent_check import check as check
 from services.gateway.decision import Gate
 from services.gateway.statistics import VersionFigures
+from services.kept import Kept
 
 # What somebody changed to repair an agent: its circuit need not wait to find out.
 REPAIRS = frozenset({"provider", "base_url", "app_id", "api_key_encrypted", "mode"})
+FIGURES_FRESH_SECONDS = 3.0
 IN_USE = frozenset({VersionStatus.ACTIVE, VersionStatus.CANARY})
 # What a circuit says to the next call, as an operator reads it.
 CIRCUITS = {Gate.CLOSED: "closed", Gate.PROBE: "half_open", Gate.OPEN: "open"}
@@ -275,11 +277,34 @@ def _check_canaries(session: Session, agent_id: UUID, version: AgentVersion) -> 
 
 def statistics(*, since: datetime) -> list[AgentFigures]:
     """Return what every agent and version came to in calls begun since then; those never called show zeros."""
+    with unit_of_work() as session:
+        figures = agent_outcomes.figures(session, since=since)
+    return _statistics(figures)
+
+
+def recent(*, days: int) -> list[AgentFigures]:
+    """Like `statistics` of the last days, with figures of calls that may be some seconds old (services.kept); circuits never."""
+    return _statistics(_recent.get(days))
+
+
+def forget() -> None:
+    """Collect anew at the next `recent`. For tests, which change the record behind its back."""
+    _recent.forget()
+
+
+def _figures_of_days(days: int) -> dict[UUID, VersionFigures]:
+    with unit_of_work() as session:
+        return agent_outcomes.figures(session, since=utc_now() - timedelta(days=days))
+
+
+_recent: Kept[int, dict[UUID, VersionFigures]] = Kept(_figures_of_days, lambda _: FIGURES_FRESH_SECONDS)
+
+
+def _statistics(figures: dict[UUID, VersionFigures]) -> list[AgentFigures]:
     gates = circuits.gates(automation.current().gateway.breaker)
     with unit_of_work() as session:
         present = queries.list_agents(session)
         stored = gateway_queries.list_versions(session)
-        figures = agent_outcomes.figures(session, since=since)
         running = gateway_queries.count_running(session, within_seconds=agents.RUNNING_WITHIN_SECONDS)
 
     def of(agent: Agent, version: AgentVersion | None) -> AgentFigures:

@@ -1,9 +1,7 @@
 """The dashboard: the automation's figures over a stretch of time, collected once for all who look."""
 
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -27,6 +25,7 @@ from queries.mcp_calls import CallFilter, call_statistics
 from services import agents_admin, heartbeats, masking
 from services.agents_admin import AgentFigures
 from services.journey_plan import Queue
+from services.kept import Kept
 
 TARGET_MS = GREETING_TARGET_SECONDS * 1000
 # Of a hundred customers ninety-nine are greeted in time (requirement A2.8); the rest is the budget for errors.
@@ -51,6 +50,7 @@ class Window(StrEnum):
 
 LENGTHS = {Window.HOUR: timedelta(hours=1), Window.DAY: timedelta(hours=24), Window.WEEK: timedelta(days=7)}
 # How long a collection serves everybody. A longer stretch moves more slowly and costs more.
+PRESENT_SECONDS = 1.0
 _KEPT_SECONDS = {Window.HOUR: 1.5, Window.DAY: 3.0, Window.WEEK: 30.0}
 
 
@@ -78,6 +78,19 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """What is open and who is there at this moment: cheap to ask, and never older than a second or two."""
+
+    dead_letters_open: int
+    dead_letters: Sequence[DeadLetter]
+    overdue: int
+    workers: Sequence[Heartbeat]
+    queues: dict[str, int] | None
+    consultants_connected: int
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
 class Dashboard:
     """Everything the dashboard shows; `queues` is None while the broker does not answer."""
 
@@ -102,24 +115,18 @@ class Dashboard:
     machine: Machine
 
 
-_lock = threading.Lock()
-_kept: dict[Window, tuple[float, Dashboard]] = {}
-
-
 def read(window: Window) -> Dashboard:
-    """Return the dashboard of the stretch that ends now; some seconds old at most. Raises DatabaseUnavailableError."""
-    with _lock:
-        found = _kept.get(window)
-        if found is None or time.monotonic() - found[0] >= _KEPT_SECONDS[window]:
-            found = (time.monotonic(), _collect(window))
-            _kept[window] = found
-        return found[1]
+    """Return the dashboard of the stretch that ends now: its figures as of `collected_at` (services.kept says how old that
+    may be), what is open and who is there as it is. Raises DatabaseUnavailableError.
+    """
+    now = _present.get(None)
+    return replace(_kept.get(window), **{one.name: getattr(now, one.name) for one in fields(now)})
 
 
 def forget() -> None:
     """Collect anew at the next `read`. For tests, which change the record behind its back."""
-    with _lock:
-        _kept.clear()
+    _kept.forget()
+    _present.forget()
 
 
 def objective_of(due: int, in_time: int) -> Objective:
@@ -137,13 +144,9 @@ def _collect(window: Window) -> Dashboard:
         hours = queries.list_trend(session, unit="hour", slots=TREND_HOURS, zone=ZONE)
         found_steps = {one.step: one for one in queries.list_steps(session, since)}
         errors = queries.list_errors(session, since, most=SHOWN)
-        opened = DeadLetterFilter(status=DeadLetterStatus.OPEN)
-        letters = dead_letter_queries.list_dead_letters(session, opened, before=None, limit=SHOWN)
-        owners = journeys_read.list_users_of(session, [one.journey_id for one in letters])
         business = queries.get_business(session, since, claim_target_ms=CLAIM_TARGET_MS, most=CONVERSED_MOST)
         tools = call_statistics(session, CallFilter(from_at=since))
-        state = figures_now.get_now(session, target_seconds=GREETING_TARGET_SECONDS, grace_seconds=2)
-        workers = figures_now.list_heartbeats(session, within_seconds=heartbeats.ALIVE_SECONDS)
+    present = _present.get(None)
     none = {name: StepFigures(name, 0, 0, 0, 0, None, None, None) for name in StepName}
     return Dashboard(
         window=window,
@@ -157,16 +160,32 @@ def _collect(window: Window) -> Dashboard:
         agents=agents_admin.statistics(since=since),
         tools=sorted(tools, key=lambda one: -one["calls"])[:SHOWN],
         errors=errors,
+        business=business,
+        **{one.name: getattr(present, one.name) for one in fields(present)},
+    )
+
+
+def _collect_present(_: None) -> Present:
+    with unit_of_work() as session:
+        opened = DeadLetterFilter(status=DeadLetterStatus.OPEN)
+        letters = dead_letter_queries.list_dead_letters(session, opened, before=None, limit=SHOWN)
+        owners = journeys_read.list_users_of(session, [one.journey_id for one in letters])
+        state = figures_now.get_now(session, target_seconds=GREETING_TARGET_SECONDS, grace_seconds=2)
+        workers = figures_now.list_heartbeats(session, within_seconds=heartbeats.ALIVE_SECONDS)
+    return Present(
         dead_letters_open=state.dead_letters_open,
         # One collection serves everybody who looks, so it names no customer.
         dead_letters=[masking.dead_letter(one, masking.names_of(owners[one.journey_id])) for one in letters],
         overdue=state.ungreeted_overdue,
-        business=business,
         workers=workers,
         queues=_queue_lengths(),
         consultants_connected=state.consultants_connected,
         machine=_machine(state.database_bytes),
     )
+
+
+_present: Kept[None, Present] = Kept(_collect_present, lambda _: PRESENT_SECONDS)
+_kept: Kept[Window, Dashboard] = Kept(_collect, _KEPT_SECONDS.__getitem__)
 
 
 def _queue_lengths() -> dict[str, int] | None:

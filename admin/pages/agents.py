@@ -1,7 +1,6 @@
 """Agents: whom is asked for welcomes, in which versions and shares, how they did, and whether they answer."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from pydantic import ValidationError
 from admin.forms import Form, identifier, storable
 from admin.typed_form import message
 from admin.web import Visit, pages, redirect, signed_in, status_of
-from core.clock import utc_now
 from core.errors import ConflictError, NotFoundError
 from models import Agent
 from services import agent_check, agents_admin
@@ -146,7 +144,7 @@ def _list(visit: Visit, *, status: int = 200, problem: str | None = None) -> Res
         "agents.html",
         status=status,
         agents=agents_admin.listed(),
-        statistics=agents_admin.statistics(since=utc_now() - timedelta(days=STATISTICS_DAYS)),
+        statistics=agents_admin.recent(days=STATISTICS_DAYS),
         days=STATISTICS_DAYS,
         problem=problem,
         form=visit.form,
@@ -165,7 +163,7 @@ def _page(
     chosen: str = "",
 ) -> Response:
     agent, versions = _find(agent_id), agents_admin.versions(agent_id)
-    figures = agents_admin.statistics(since=utc_now() - timedelta(days=STATISTICS_DAYS))
+    figures = agents_admin.recent(days=STATISTICS_DAYS)
     own: list[Any] = [one for one in figures if one.agent_id == agent_id]
     return visit.page(
         "agent.html",

@@ -15,7 +15,7 @@ from core import passwords
 from core.database import unit_of_work
 from core.ids import new_id
 from models import DeadLetter, JourneyStep, StepName
-from services import dashboard, users
+from services import agents_admin, dashboard, users
 from services.permissions import Role
 from tests.admin.sites import PASSWORD as PASSWORD
 from tests.admin.sites import browser as browser
@@ -38,6 +38,7 @@ def _cheap_passwords() -> None:
 @pytest.fixture(autouse=True)
 def _forget_figures() -> None:
     dashboard.forget()
+    agents_admin.forget()
 
 
 @pytest.fixture(scope="session")
