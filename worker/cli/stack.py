@@ -10,11 +10,13 @@ def up() -> None:
     import asyncio
 
     from worker.launcher.console import PrefixedConsole
-    from worker.launcher.stack import bootstrap
+    from worker.launcher.stack import bootstrap, explained
     from worker.launcher.up import run_up
 
     settings = bootstrap()
-    asyncio.run(run_up(settings, PrefixedConsole(json_logs=settings.log_format == "json", keep_in=settings.data_dir)))
+    with explained():
+        console = PrefixedConsole(json_logs=settings.log_format == "json", keep_in=settings.data_dir)
+    asyncio.run(run_up(settings, console))
 
 
 def demo(

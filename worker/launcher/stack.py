@@ -52,7 +52,7 @@ class Stack:
 
     async def start(self) -> None:
         """Bring everything up and describe it in run.json; raise LaunchError with a remedy."""
-        with _explained():
+        with explained():
             embedded.prepare_data_directory(self.settings.data_dir)
             self._lock.acquire()
             self._locked = True
@@ -179,7 +179,7 @@ def bootstrap(data_dir: Path | None = None, *, embedded_only: bool = False) -> S
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn what may go wrong outside this program into a LaunchError a person can act on."""
     try:
         yield
