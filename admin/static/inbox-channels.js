@@ -3,6 +3,8 @@ const $ = (id) => document.getElementById(id);
 const WORKER = "/inbox/worker.js", SCOPE = "/inbox", OWN = "/consultants/me/channels";
 // Which channel is this browser's, and whose: another person may sign in here.
 const KEPT = "anmei-push";
+// The pages' clock: the company's (admin.i18n).
+export const ZONE = "Asia/Shanghai";
 
 let call, words, me, say, registration = null;
 
@@ -66,7 +68,7 @@ function row(channel) {
   const title = channel.name && channel.name !== words.thisBrowser ? `${channel.name} · ${kind}` : kind;
   item.append(element("strong", own && own.id === channel.id ? words.thisBrowser : title), " ");
   item.append(element("span", channel.enabled ? words.channelOn : words.channelOff, channel.enabled ? "badge is-online" : "badge is-away"));
-  const time = (at) => new Date(at).toLocaleString();
+  const time = (at) => new Date(at).toLocaleString(document.documentElement.lang, { timeZone: ZONE });
   item.append(element("small", channel.last_success_at ? say(words.lastSuccess, { at: time(channel.last_success_at) }) : words.neverSent));
   if (channel.disabled_reason) item.append(element("small", say(words.channelGone, { reason: channel.disabled_reason }), "error"));
   else if (channel.last_error) item.append(element("small", say(words.lastError, { at: time(channel.last_error_at), reason: channel.last_error }), "error"));
@@ -127,5 +129,8 @@ export async function start(tools) {
       return words.channelAdded;
     });
   });
-  await look();
+  // Not before this: a form that nobody listens to would put what is typed into the address.
+  $("channel-new").hidden = false;
+  // Opened before anybody listened.
+  await Promise.all([look(), $("channels").open ? list() : null]);
 }

@@ -85,12 +85,16 @@ function head(one) {
   $("basics").textContent = facts.filter(([, value]) => value).map(([name, value]) => (name ? `${name}: ${value}` : value)).join(" · ");
 }
 
+function clock(at) {
+  return new Date(at).toLocaleTimeString(document.documentElement.lang, { timeZone: channels.ZONE, timeStyle: "short" });
+}
+
 function bubble(message) {
   if ($("messages").querySelector(`[data-id="${message.id}"]`)) return;
   const mine = message.sender_type === "consultant";
   const item = element("li", message.content.text ?? "", mine ? "is-mine" : "");
   const name = message.sender_name ?? (mine ? "" : message.sender_type === "ai" ? words.ai : words.customer);
-  item.prepend(element("small", [name, new Date(message.created_at).toLocaleTimeString()].filter(Boolean).join(" · ")));
+  item.prepend(element("small", [name, clock(message.created_at)].filter(Boolean).join(" · ")));
   item.dataset.id = message.id;
   $("messages").append(item);
   item.scrollIntoView({ block: "nearest" });
