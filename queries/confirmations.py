@@ -90,6 +90,14 @@ FROM settings_versions WHERE name = :name ORDER BY version DESC LIMIT 1
 """)
 
 
+_NEWEST_OF_ALL = text("SELECT name, max(version) AS version FROM settings_versions GROUP BY name")
+
+
+def newest_versions(session: Session) -> dict[str, int]:
+    """Return the newest version of all settings that were ever stored, by name."""
+    return {row.name: row.version for row in session.execute(_NEWEST_OF_ALL)}
+
+
 def newest(session: Session, name: str) -> tuple[int, float]:
     """Return the newest version of these settings and how old it is; 0 and infinity where none was ever stored."""
     row = session.execute(_NEWEST, {"name": name}).one_or_none()

@@ -114,6 +114,11 @@ class _Confirmer:
                 refused={name: one.refused for name, one in running.items() if one.refused is not None},
             )
             queries.forget_gone(session, gone_seconds=SILENT_AFTER_SECONDS, listener_name=LISTENER_NAME)
+            newest = queries.newest_versions(session)
+        for name, one in running.items():
+            if newest.get(name, 0) not in (one.version, one.refused):
+                # Not heard of, or not yet: whatever became of the announcement, no process stays behind for long.
+                ALL_FAMILIES[name].follow()
 
     def _leave(self) -> None:
         with unit_of_work() as session:

@@ -55,6 +55,10 @@ class SettingsFamily(Generic[T]):
         """Return what this process runs, with the newer version it refused, if there is one."""
         return self._snapshot.current()
 
+    def follow(self) -> None:
+        """Take over the newest version now, without waiting to hear of it. Raises what reading it raises."""
+        self._snapshot.reload()
+
     def on_change(self, notify: Callable[[Versioned[T]], None]) -> None:
         """Call `notify` with every version newly loaded in this process, on the thread that loaded it."""
         self._snapshot.on_change(notify)

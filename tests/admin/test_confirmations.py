@@ -49,6 +49,18 @@ def test_a_process_confirms_each_version_and_leaves_no_row(reporting: None) -> N
     assert states() == []
 
 
+def test_a_change_nobody_announced_is_followed_with_the_next_report(
+    reporting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmations, "BEAT_SECONDS", 0.2)
+    automation.FAMILY.follow()
+    with unit_of_work() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.add(SettingsVersion(name=NAME, version=1, data={"enabled": False}, created_by="x"))
+    wait_until(lambda: states() == [("api", 1, State.CURRENT)])
+    assert not automation.current().enabled
+
+
 def test_a_process_that_did_not_follow_is_told_from_one_that_is_about_to(database: str) -> None:
     automation.change({"enabled": False}, actor="test")
     other(listener=None, **{NAME: 0})
