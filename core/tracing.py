@@ -246,7 +246,9 @@ def root(name: str, journey: UUID, *, started_ns: int, traceparent: str | None =
 
 def adopt(journeys: Collection[UUID], own: int) -> None:
     """Let what is begun of these journeys outside of any span, on other threads, be children of the span with these bits."""
-    _homes.update(dict.fromkeys(journeys, own))
+    for journey in journeys:
+        # A second message about a journey finds its step taken: the work is the first one's.
+        _homes.setdefault(journey, own)
 
 
 def leave(journeys: Collection[UUID], own: int) -> None:
