@@ -1,5 +1,6 @@
 """The third step: the consultants are told that a customer waits."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -64,10 +65,15 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
     fault_point("after_commit")
     if by_socket:
         fanout.announce()
+    counts = Counter(one.journey_id for one in told if one.notification_id is not None)
+    by_push = {one.journey_id for one in told if one.channel == Channel.PUSH}
     for journey_id in done:
-        count = sum(1 for one in told if one.journey_id == journey_id and one.notification_id is not None)
-        by_push = any(one.channel == Channel.PUSH for one in told if one.journey_id == journey_id)
-        log.info(log_events.CONSULTANTS_NOTIFIED, journey_id=str(journey_id), count=count, by_push=by_push)
+        log.info(
+            log_events.CONSULTANTS_NOTIFIED,
+            journey_id=str(journey_id),
+            count=counts[journey_id],
+            by_push=journey_id in by_push,
+        )
     on_told([one for one in told if one.notification_id is not None])
     return Outcome(done=done)
 
