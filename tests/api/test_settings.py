@@ -189,3 +189,14 @@ def test_a_secret_is_shown_once_and_the_old_one_stays_valid_for_a_while(client: 
     assert hashlib.sha256(second["secret"].encode()).hexdigest() not in log
     for wrong in ({"old_valid_hours": -1}, {"old_valid_hours": 10_000}, {"hours": 1}):
         assert client.post(path, json=wrong, headers=admin.headers).status_code == 422
+
+
+def test_a_dry_run_of_the_rollout_says_what_would_change_and_skips_nobody(client: TestClient, admin: Person) -> None:
+    path = f"{PATH}?dry_run=true"
+    answer = client.put(path, json={"values": {"rollout": {"percent": 10}}}, headers=admin.headers).json()["data"]
+    assert [(one["path"], one["before"], one["after"]) for one in answer["changes"]] == [
+        ("rollout.percent", 100.0, 10.0)
+    ]
+    assert automation.current().rollout.percent == 100
+    wrong = client.put(path, json={"values": {"rollout": {"percent": 101}}}, headers=admin.headers)
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "rollout.percent")
