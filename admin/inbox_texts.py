@@ -94,6 +94,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "last_success": ("上次成功：{at}", "Last success: {at}"),
     "last_error": ("上次失败：{at}，{reason}", "Last failure: {at}, {reason}"),
     "never_sent": ("尚未成功发送", "Nothing sent yet"),
+    "error_push_gone": ("接收方已不存在，该方式已停用", "the receiver is gone; the channel was switched off"),
+    "error_push_unavailable": ("暂时无法送达，请稍后再试", "it cannot be reached now, try again later"),
+    "error_push_refused": ("接收方拒绝了消息，请检查地址", "the receiver refused it, check the address"),
+    "error_push_bad_url": ("地址格式不正确", "this is no address of this kind"),
+    "error_push_internal_address": (
+        "内部网络地址，需管理员在设置中允许",
+        "the address is an internal one, an administrator can allow it in the settings",
+    ),
+    "error_too_many_channels": ("最多 10 个通知方式", "there can be at most 10 channels"),
     "needs_script": ("收件箱需要启用 JavaScript。", "The inbox needs JavaScript."),
 }
 _PLACE = {"zh": 0, "en": 1}

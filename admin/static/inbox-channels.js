@@ -81,8 +81,8 @@ function row(channel) {
   };
   const path = `${OWN}/${channel.id}`;
   button(words.channelTest, async () => {
-    const { sent, error } = await call("POST", `${path}/test`);
-    return sent ? words.testSent : say(words.failed, { reason: error });
+    const { sent, error, error_code: code } = await call("POST", `${path}/test`);
+    return sent ? words.testSent : say(words.failed, { reason: reason({ code, message: error }) });
   });
   button(channel.enabled ? words.switchOff : words.switchOn, () => call("PATCH", path, { enabled: !channel.enabled }).then(() => ""));
   button(words.channelRemove, () => (own && own.id === channel.id ? unsubscribe() : call("DELETE", path)).then(() => ""));
@@ -96,13 +96,19 @@ async function list() {
   $("channel-none").hidden = channels.length > 0;
 }
 
+// A refusal in the reader's language where it is a known one, else in the service's own words.
+function reason({ code, message }) {
+  const name = (code ?? "").toLowerCase().replace(/(?:^|_)(\w)/g, (_, letter) => letter.toUpperCase());
+  return words[`error${name}`] ?? message;
+}
+
 // Does the work, says how it went, and shows what is there now.
 async function act(button, work) {
   button.disabled = true;
   try {
     $("channel-said").textContent = await work() ?? "";
   } catch (error) {
-    $("channel-said").textContent = say(words.failed, { reason: error.message });
+    $("channel-said").textContent = say(words.failed, { reason: reason(error) });
   } finally {
     button.disabled = false;
     await Promise.all([list(), look()]).catch(() => {});

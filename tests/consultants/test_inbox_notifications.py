@@ -243,6 +243,7 @@ def test_a_consultant_sees_how_their_channels_fared(
         receiver.always["/secret-token"] = 410
         browser.run("document.querySelector('#channel-list button').click()")
         wait_until(lambda: "已自动停用" in browser.text("#channel-list"))
+        assert browser.text("#channel-said") == "操作失败：接收方已不存在，该方式已停用"
         browser.screenshot(tmp_path / "channels.png")
         browser.size(390, 800)
         assert browser.run("document.documentElement.scrollWidth") <= 390
@@ -251,7 +252,7 @@ def test_a_consultant_sees_how_their_channels_fared(
         assert "secret-token" not in browser.text()
         browser.fill("#channel-new [name=url]", "http://169.254.169.254/latest/meta-data")
         browser.run("document.querySelector('#channel-new button').click()")
-        wait_until(lambda: "internal" in browser.text("#channel-said"))
+        wait_until(lambda: "内部网络地址" in browser.text("#channel-said"))
         browser.run("document.querySelectorAll('#channel-list button')[2].click()")
         wait_until(lambda: rows("SELECT count(*) FROM push_channels") == [(0,)])
 
