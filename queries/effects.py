@@ -371,4 +371,5 @@ def notify_consultants(
         rows = session.execute(_NOTIFY_ALL, parameters)
     else:
         rows = session.execute(_NOTIFY_BEST, parameters | {"told_at_most": how.told_at_most})
-    return [Told(**row._mapping) for row in rows]
+    # The statement returns the fields in their order.
+    return [Told(*row) for row in rows]

@@ -137,7 +137,8 @@ def claim_steps(
             "handle_seconds": handle_seconds,
         },
     )
-    return [Claim(**row._mapping) for row in rows]
+    # The statement returns the fields in their order.
+    return [Claim(*row) for row in rows]
 
 
 _RENEW = text("""

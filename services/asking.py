@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from clients import agents as agent_client
 from clients import fanout
 from clients.agents import AgentAnswer, AgentCode, AgentRequest
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from core.errors import AgentPermanentError, AgentTransientError, AnmeiError
 from core.faults import fault_point
 from core.ids import new_id
@@ -260,7 +260,7 @@ def record(session: Session, calls: Sequence[Call]) -> None:
 
 
 def _record_alone(calls: Sequence[Call]) -> None:
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         record(session, calls)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from queries import events as queries
 from queries.events import Told
 
@@ -15,7 +15,7 @@ NUMBERED_AT_ONCE = 5000
 def position() -> int:
     """Return the number of the newest event committed so far; whatever is committed later gets a higher one."""
     while True:
-        with unit_of_work() as session:
+        with unit_of_work(Pool.JOURNEYS) as session:
             if queries.number_events(session, most=NUMBERED_AT_ONCE) < NUMBERED_AT_ONCE:
                 # After the numbering within this transaction, so its own numbers are seen too.
                 return queries.last_number(session)
@@ -26,14 +26,14 @@ def news(after: int) -> list[Told]:
 
     What is returned is committed, and nothing with a number between can appear later.
     """
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         queries.number_events(session, most=NUMBERED_AT_ONCE)
         return queries.list_after(session, after, most=PAGE)
 
 
 def missed(audiences: Sequence[str], *, recipient_id: UUID | None, after: int, until: int) -> list[Told]:
     """Return what somebody missed between two numbers, at most PAGE; ask again from the last one's number."""
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         return queries.list_missed(session, audiences, recipient_id=recipient_id, after=after, until=until, most=PAGE)
 
 
@@ -43,6 +43,6 @@ def has_gap_after(number: int) -> bool:
         return True
     if number == 0:
         return False
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         first = queries.first_number(session)
     return first == 0 or first > number + 1

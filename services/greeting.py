@@ -5,7 +5,7 @@ from uuid import UUID
 
 from clients import fanout
 from core import log_events, tracing
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from core.logging import get_logger
 from models import StepName
 from queries import effects, events
@@ -22,7 +22,10 @@ OnReady = Callable[[Collection[UUID]], None]
 
 def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: str) -> None:
     """Post these texts where no greeting was stored yet; `on_ready` hears whose notification became due. Idempotent."""
-    with tracing.span("greet with the template", texts, attributes={"reason": reason}), unit_of_work() as session:
+    with (
+        tracing.span("greet with the template", texts, attributes={"reason": reason}),
+        unit_of_work(Pool.JOURNEYS) as session,
+    ):
         greeted = effects.post_templates(
             session,
             texts,
@@ -47,7 +50,7 @@ def greet_overdue(*, on_ready: OnReady) -> int:
     This is the deadline's keeper of last resort: it needs neither the broker nor any worker. Idempotent, any number at once.
     """
     settings = automation.current()
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         overdue = effects.list_ungreeted(session, most=GREETINGS_AT_ONCE)
     if not overdue:
         return 0

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from sqlalchemy.exc import DBAPIError
 
 from core import log_events, tracing
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from core.ids import new_handle, new_id
 from core.logging import get_logger
 from models import JourneyKind
@@ -118,7 +118,7 @@ def on_user_registered(user_id: str, user_info: dict[str, Any]) -> Acceptance:
 def _accept(submissions: Sequence[Submission]) -> list[Acceptance]:
     settings = automation.current()
     rows = [_row(one, settings) for one in submissions]
-    with tracing.gathered("accept registrations") as span, unit_of_work() as session:
+    with tracing.gathered("accept registrations") as span, unit_of_work(Pool.JOURNEYS) as session:
         made = intake_queries.insert_registrations(
             session,
             _first_of_each(rows),

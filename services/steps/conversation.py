@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from core import log_events
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from core.faults import fault_point
 from core.logging import get_logger
 from models import StepName
@@ -24,7 +24,7 @@ def create_conversation(journey_ids: Sequence[UUID]) -> Outcome:
 
 def _open(journey_ids: Sequence[UUID]) -> Outcome:
     settings = automation.current().conversation
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         opened = effects.open_conversations(
             session,
             journey_ids,

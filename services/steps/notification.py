@@ -7,7 +7,7 @@ from uuid import UUID
 from clients import fanout
 from core import log_events
 from core.clock import utc_now
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from core.faults import fault_point
 from core.logging import get_logger
 from models import Channel, StepName
@@ -37,7 +37,7 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
     settings = current.notification
     # Before the transaction: hours and holidays are not asked for while journeys are locked.
     telling = _telling(current)
-    with unit_of_work() as session:
+    with unit_of_work(Pool.JOURNEYS) as session:
         told = effects.notify_consultants(
             session,
             journey_ids,

@@ -11,7 +11,7 @@ from uuid import UUID
 from clients import fanout
 from clients.agents import AgentAnswer
 from core import log_events, tracing
-from core.database import unit_of_work
+from core.database import Pool, unit_of_work
 from core.errors import DatabaseUnavailableError
 from core.faults import fault_point
 from core.ids import new_id
@@ -348,7 +348,7 @@ class Writing:
         self._renew_at = time.monotonic() + journey_plan.LEASE_RENEW_SECONDS
         held = {journey_id: one.token for journey_id, one in self._held.items()}
         try:
-            with unit_of_work() as session:
+            with unit_of_work(Pool.JOURNEYS) as session:
                 kept = step_queries.renew_leases(session, STEP, held, lease_seconds=journey_plan.LEASE_SECONDS)
         except DatabaseUnavailableError:
             # Nobody else can take them over while the database is away; the next turn asks again.
@@ -360,7 +360,7 @@ class Writing:
             return
         held = {journey_id: one.token for journey_id, one in self._held.items()}
         self._hang_up(held)
-        with unit_of_work() as session:
+        with unit_of_work(Pool.JOURNEYS) as session:
             step_queries.hand_back(session, STEP, held)
         for journey_id in held:
             self._let_go(journey_id)
