@@ -14,6 +14,7 @@ from core.database import unit_of_work
 from models import AuditEntry, SettingsVersion, WebhookSecret
 from services import audit, automation
 from tests.api.conftest import Person
+from tests.support.waiting import wait_until
 
 PATH = "/api/v1/settings/registration-automation"
 LOG = "/api/v1/audit-log"
@@ -200,3 +201,25 @@ def test_a_dry_run_of_the_rollout_says_what_would_change_and_skips_nobody(client
     assert automation.current().rollout.percent == 100
     wrong = client.put(path, json={"values": {"rollout": {"percent": 101}}}, headers=admin.headers)
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "rollout.percent")
+
+
+def test_which_process_runs_which_version_is_answered(client: TestClient, admin: Person) -> None:
+    path = "/api/v1/settings/registration-automation/processes"
+    # This process reports itself: its application has begun.
+    wait_until(lambda: client.get(path, headers=admin.headers).json()["data"]["total"] == 1)
+    data = client.get(path, headers=admin.headers).json()["data"]
+    assert (data["version"], data["current"]) == (0, 1)
+    (item,) = data["items"]
+    assert (item["role"], item["version"], item["state"]) == ("api", 0, "current")
+    assert client.get("/api/v1/settings/nothing/processes", headers=admin.headers).status_code == 404
+
+
+def test_the_mcp_settings_refuse_a_lost_update(client: TestClient, admin: Person) -> None:
+    path = "/api/v1/mcp/settings"
+    read = client.get(path, headers=admin.headers)
+    etag, values = read.headers["etag"], read.json()["data"]["values"]
+    changed = {"values": values | {"calls_per_minute": 7}}
+    written = client.put(path, json=changed, headers=admin.headers | {"If-Match": etag})
+    assert (written.status_code, written.headers["etag"]) == (200, '"1"')
+    late = client.put(path, json=changed, headers=admin.headers | {"If-Match": etag})
+    assert (late.status_code, late.json()["code"]) == (412, "VERSION_CONFLICT")
