@@ -1,9 +1,11 @@
 """`anmei user export|erase`, as somebody at a terminal uses them."""
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from core.clock import utc_now
@@ -13,6 +15,16 @@ from tests.personal.seeding import NAMES, VALUES, Seeded, found
 from worker.cli import app
 
 cli = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """The commands send logs to the runner's stderr, which is closed afterwards."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    yield
+    structlog.reset_defaults()
+    if before is not None:
+        structlog.configure(**before)
 
 
 def test_a_person_is_exported_and_erased_from_the_command_line(seeded: Seeded) -> None:
