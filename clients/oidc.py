@@ -19,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from pydantic import SecretStr
 
+from clients.oidc_address import is_allowed_address
 from core.errors import NotAuthenticatedError, TransientError
 
 TIMEOUT_SECONDS = 5.0
@@ -30,7 +31,6 @@ KEYS_AGAIN_SECONDS = 10.0
 LEEWAY_SECONDS = 30
 # Asymmetric ones only: with a shared secret, whoever can check a token could make one.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class OidcUnavailableError(TransientError):
@@ -67,16 +67,6 @@ class _Known:
 
 _known: dict[str, _Known] = {}
 _lock = threading.Lock()
-
-
-def is_allowed_address(url: str) -> bool:
-    """Tell whether codes and secrets may travel there: https, or http within this machine."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    plain_inside = parts.scheme == "http" and parts.hostname in LOOPBACK
-    return bool(parts.hostname) and "@" not in parts.netloc and (parts.scheme == "https" or plain_inside)
 
 
 def authorization_url(provider: Provider, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:

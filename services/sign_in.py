@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from clients.oidc import is_allowed_address
+from clients.oidc_address import is_allowed_address
 from services.permissions import Role
 from services.sealed import Sealed
 from services.settings_family import SettingsFamily
