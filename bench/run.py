@@ -77,7 +77,7 @@ def measure(sizes: Sizes, *, only: Sequence[str], say: Say) -> dict[str, Any]:
     """Measure everything and return the result as it is written to latest.json."""
     began_at, rounds = datetime.now(UTC), Rounds()
     load_before = psutil.getloadavg()
-    with Servers() as servers, _agent(servers) as (bench, secret):
+    with Servers() as servers, simulated_agent(servers) as (bench, secret):
         for number in range(sizes.passes):
             say(f"pass {number + 1} of {sizes.passes}")
             for contestant in contestants(sizes):
@@ -121,7 +121,7 @@ def _measure_bare(bench: Bench, sizes: Sizes, only: Sequence[str], rounds: Round
 
 
 @contextmanager
-def _agent(servers: Servers) -> Iterator[tuple[Bench, str]]:
+def simulated_agent(servers: Servers) -> Iterator[tuple[Bench, str]]:
     """The agent's simulator, in its fast mode and calling no tool, and a seeded template database that knows it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
