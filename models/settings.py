@@ -109,3 +109,7 @@ class RetentionMark(Base):
 
     kind: Mapped[str] = mapped_column(primary_key=True)
     pruned_until: Mapped[datetime]
+    # Since the beginning, for the figures.
+    rows_pruned: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # When a run last left nothing older than the settings say.
+    caught_up_at: Mapped[datetime | None]

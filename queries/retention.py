@@ -1,5 +1,6 @@
 """Pruning: what is older than a moment, in the order it got old, with a mark of how far each kind has come."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -23,7 +24,10 @@ batch AS (
 SELECT j.id, j.finished_at FROM journeys j, mark
 WHERE j.finished_at > mark.pruned_until AND j.finished_at <= (SELECT max(finished_at) FROM batch)
 """)
-_MOVE_MARK = text("UPDATE retention_marks SET pruned_until = :until WHERE kind = :kind")
+_MOVE_MARK = text("""
+UPDATE retention_marks SET pruned_until = :until, rows_pruned = rows_pruned + :rows WHERE kind = :kind
+""")
+_CAUGHT_UP = text("UPDATE retention_marks SET caught_up_at = now() WHERE kind = :kind")
 _MCP_PAYLOADS = text("""
 WITH mark AS (SELECT pruned_until FROM retention_marks WHERE kind = :kind),
 batch AS (
@@ -39,13 +43,20 @@ pruned AS (
 )
 SELECT last.created_at, last.rows, (SELECT count(*) FROM pruned) AS pruned FROM last
 """)
+# Deleted rows need no mark of how far it came; theirs counts them.
 _RECEIPTS = text("""
 WITH gone AS (
     DELETE FROM webhook_receipts WHERE webhook_id IN (
         SELECT webhook_id FROM webhook_receipts WHERE received_at < :until LIMIT :most)
     RETURNING 1
+),
+counted AS (
+    UPDATE retention_marks SET rows_pruned = rows_pruned + (SELECT count(*) FROM gone) WHERE kind = :kind
 )
 SELECT count(*) FROM gone
+""")
+_LIST = text("""
+SELECT kind, rows_pruned, extract(epoch FROM caught_up_at)::float8 AS caught_up_seconds FROM retention_marks ORDER BY kind
 """)
 
 
@@ -60,7 +71,7 @@ def prune_journeys(session: Session, kind: Kind, until: datetime, *, most: int) 
         return 0, False
     journey_ids: list[UUID] = [row.id for row in found]
     rows = prune_kind(session, kind, journey_ids)
-    session.execute(_MOVE_MARK, {"kind": kind, "until": max(row.finished_at for row in found)})
+    session.execute(_MOVE_MARK, {"kind": kind, "until": max(row.finished_at for row in found), "rows": rows})
     return rows, len(found) >= most
 
 
@@ -70,10 +81,30 @@ def prune_mcp_payloads(session: Session, kind: str, until: datetime, *, most: in
     row = session.execute(_MCP_PAYLOADS, {"kind": kind, "until": until, "most": most}).one()
     if row.created_at is None:
         return 0, False
-    session.execute(_MOVE_MARK, {"kind": kind, "until": row.created_at})
+    session.execute(_MOVE_MARK, {"kind": kind, "until": row.created_at, "rows": row.pruned})
     return int(row.pruned), row.rows >= most
 
 
-def delete_receipts(session: Session, until: datetime, *, most: int) -> int:
+def delete_receipts(session: Session, kind: str, until: datetime, *, most: int) -> int:
     """Delete some receipts of webhooks received before; return how many."""
-    return int(session.execute(_RECEIPTS, {"until": until, "most": most}).scalar_one())
+    session.execute(_LOCK_MARK, {"kind": kind})
+    return int(session.execute(_RECEIPTS, {"kind": kind, "until": until, "most": most}).scalar_one())
+
+
+def note_caught_up(session: Session, kind: str) -> None:
+    """Note that now nothing of this kind is older than the settings say. The kind has a mark: a batch was tried before."""
+    session.execute(_CAUGHT_UP, {"kind": kind})
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What pruning one kind came to: rows since the beginning, and when it last left nothing older, in Unix seconds."""
+
+    kind: str
+    rows_pruned: int
+    caught_up_seconds: float | None
+
+
+def list_marks(session: Session) -> list[Mark]:
+    """Return the kinds that were ever pruned."""
+    return [Mark(**row._mapping) for row in session.execute(_LIST)]

@@ -20,8 +20,9 @@ from core.logging import get_logger
 from core.settings import MissingSettingError, get_settings
 from queries import exemplars, figures_now
 from queries import figures as queries
+from queries import retention as retention_queries
 from queries.figures import GREETING_TARGET_SECONDS
-from services import confirmations, heartbeats, mcp_figures
+from services import automation, confirmations, heartbeats, mcp_figures, retention
 from services.figures_catalog import Part
 from services.figures_families import Figures
 from services.journey_plan import Queue
@@ -191,7 +192,9 @@ def _read_record() -> list[Family]:
         for example in exemplars.list_exemplars(session):
             figures.point_to(example)
         workers = figures_now.list_heartbeats(session, within_seconds=heartbeats.ALIVE_SECONDS)
+        marks = retention_queries.list_marks(session)
     _add_now(figures, now)
+    _add_retention(figures, marks)
     for name in ALL_FAMILIES:
         found = confirmations.processes(name)
         for standing in confirmations.State:
@@ -221,6 +224,15 @@ def _add_now(figures: Figures, now: figures_now.Now) -> None:
     figures.set("registration_oldest_open_journey_seconds", now.oldest_open_journey_seconds)
     figures.set("consultants_connected", now.consultants_connected)
     figures.set("anmei_database_bytes", now.database_bytes)
+
+
+def _add_retention(figures: Figures, marks: list[retention_queries.Mark]) -> None:
+    for mark in marks:
+        figures.set("anmei_retention_rows_total", mark.rows_pruned, mark.kind)
+        if mark.caught_up_seconds is not None:
+            figures.set("anmei_retention_success_timestamp_seconds", mark.caught_up_seconds, mark.kind)
+    for kind, days in retention.days_by_kind(automation.current().retention).items():
+        figures.set("anmei_retention_days", days, kind)
 
 
 def _add_mcp(figures: Figures) -> None:

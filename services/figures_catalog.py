@@ -8,6 +8,7 @@ from itertools import product
 from models import AttemptOutcome, Channel, JourneyStatus, StepName, WelcomeSource
 from queries.figures import CLAIM_BOUNDS, GREETING_TARGET_SECONDS, LATENCY_BOUNDS, RATING_BOUNDS, WORK_BOUNDS
 from services.journey_plan import Queue
+from services.retention import KINDS as RETENTION_KINDS
 
 
 class Kind(StrEnum):
@@ -239,6 +240,25 @@ METRICS: tuple[Metric, ...] = (
         Kind.GAUGE,
         "Processes by whether they run the newest version of these settings.",
         ("settings", "state"),
+    ),
+    Metric(
+        "anmei_retention_rows_total",
+        Kind.COUNTER,
+        "Rows whose texts the retention pruned, by kind of data.",
+        ("kind",),
+        _each(RETENTION_KINDS),
+    ),
+    Metric(
+        "anmei_retention_success_timestamp_seconds",
+        Kind.GAUGE,
+        "When a run of the retention last left nothing of this kind that is older than the settings say.",
+        ("kind",),
+    ),
+    Metric(
+        "anmei_retention_days",
+        Kind.GAUGE,
+        "Days this kind of data is kept; missing where it is kept for ever.",
+        ("kind",),
     ),
     Metric("anmei_database_bytes", Kind.GAUGE, "Size of the database.", (), ((),)),
     Metric(

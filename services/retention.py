@@ -64,7 +64,21 @@ def prune(
     Each batch is a transaction of its own, with the mark of how far it came. Audited where anything was pruned.
     """
     now, give_up_at = now or utc_now(), time.monotonic() + max_seconds
-    days: dict[str, int | None] = {
+    pruned = {}
+    for kind, kept in days_by_kind(settings).items():
+        rows = _prune_kind(kind, now - timedelta(days=kept), give_up_at)
+        if rows:
+            pruned[kind] = rows
+    if pruned:
+        with unit_of_work() as session:
+            audit.record(session, actor=ACTOR, action="retention.prune", subject="retention", after={"rows": pruned})
+        log.info(log_events.RETENTION_PRUNED, **pruned)
+    return pruned
+
+
+def days_by_kind(settings: RetentionSettings) -> dict[str, int]:
+    """Return the kinds that `prune` prunes under these settings with the days each is kept; what is kept for ever is missing."""
+    days = {
         Kind.AGENT_TEXTS: settings.agent_texts_days,
         Kind.NOTIFICATIONS: settings.notifications_days,
         Kind.STEP_INPUTS: settings.step_inputs_days,
@@ -72,17 +86,7 @@ def prune(
         MCP_PAYLOADS: settings.mcp_payloads_days,
         WEBHOOK_RECEIPTS: settings.webhook_receipts_days,
     }
-    pruned = {}
-    for kind, kept in days.items():
-        if kept is not None:
-            rows = _prune_kind(_WORK[kind], now - timedelta(days=kept), give_up_at)
-            if rows:
-                pruned[str(kind)] = rows
-    if pruned:
-        with unit_of_work() as session:
-            audit.record(session, actor=ACTOR, action="retention.prune", subject="retention", after={"rows": pruned})
-        log.info(log_events.RETENTION_PRUNED, **pruned)
-    return pruned
+    return {str(kind): kept for kind, kept in days.items() if kept is not None}
 
 
 def prune_events(settings: RetentionSettings) -> int:
@@ -91,11 +95,15 @@ def prune_events(settings: RetentionSettings) -> int:
         return events.delete_old(session, days=settings.events_days) + auth.delete_old(session)
 
 
-def _prune_kind(work: Prune, until: datetime, give_up_at: float) -> int:
+def _prune_kind(kind: str, until: datetime, give_up_at: float) -> int:
     rows, more = 0, True
     while more and time.monotonic() < give_up_at:
-        done, more = work(until)
+        done, more = _WORK[kind](until)
         rows += done
+    if not more:
+        # A run without the time to get here has not kept what the settings promise, and the figures must not say it has.
+        with unit_of_work() as session:
+            queries.note_caught_up(session, kind)
     return rows
 
 
@@ -114,11 +122,13 @@ def _mcp_payloads(until: datetime) -> tuple[int, bool]:
 
 def _webhook_receipts(until: datetime) -> tuple[int, bool]:
     with unit_of_work() as session:
-        rows = queries.delete_receipts(session, until, most=BATCH)
+        rows = queries.delete_receipts(session, WEBHOOK_RECEIPTS, until, most=BATCH)
     return rows, rows == BATCH
 
 
-_WORK: dict[str, Prune] = {kind: _of_journeys(kind) for kind in Kind} | {
+_WORK: dict[str, Prune] = {str(kind): _of_journeys(kind) for kind in Kind} | {
     MCP_PAYLOADS: _mcp_payloads,
     WEBHOOK_RECEIPTS: _webhook_receipts,
 }
+# Whatever may be pruned, switched on or not.
+KINDS = tuple(_WORK)

@@ -2,20 +2,24 @@
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from core import database as core_database
+from core.clock import utc_now
 from core.ids import new_id
 from core.settings import get_settings
-from services import figures
+from models import JourneyStep
+from services import automation, figures, retention
 from tests.figures import writers
 from tests.figures.conftest import Page
-from tests.support.factories import create_agent
+from tests.support.factories import create_agent, create_journey
 
 # Section 7 of the contract; the labels are part of it.
 CONTRACT = {
@@ -206,7 +210,7 @@ def test_no_label_carries_an_id_a_name_or_a_number_of_a_customer(connection: psy
     body = figures.render().decode()
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", body)
     allowed = set().union(*CONTRACT.values()) | {"le", "part", "generation", "implementation"}
-    allowed |= {"major", "minor", "patchlevel", "version", "settings", "state"}
+    allowed |= {"major", "minor", "patchlevel", "version", "settings", "state", "kind"}
     found = {name for line in body.splitlines() if line[0] != "#" for name in re.findall(r'(\w+)="', line)}
     assert found <= allowed
 
@@ -319,3 +323,22 @@ def test_agents_show_calls_by_version_and_the_worst_of_their_circuits(
         labels(agent="小安"): 2,
         labels(agent="小美"): 0,
     }
+
+
+def test_the_retention_shows_its_rows_its_last_success_and_what_is_switched_on(page: Callable[[], Page]) -> None:
+    before = page()
+    assert before["anmei_retention_rows_total", labels(kind="messages")] == 0
+    assert [key for key in before if key[0] == "anmei_retention_success_timestamp_seconds"] == []
+    switched_on = {dict(key[1])["kind"]: days for key, days in before.items() if key[0] == "anmei_retention_days"}
+    assert switched_on == {"agent_texts": 90, "mcp_payloads": 90, "notifications": 90, "step_inputs": 180}
+
+    begun = time.time()
+    journey = create_journey(status="succeeded", finished_at=utc_now() - timedelta(days=200))
+    with core_database.unit_of_work() as session:
+        session.execute(update(JourneyStep).where(JourneyStep.journey_id == journey.id).values(error_text="it broke"))
+    assert retention.prune(automation.current().retention) == {"step_inputs": 3}
+    after = page()
+    assert after["anmei_retention_rows_total", labels(kind="step_inputs")] == 3
+    for kind in switched_on:
+        assert begun - 1 <= after["anmei_retention_success_timestamp_seconds", labels(kind=kind)] <= time.time() + 1
+    assert ("anmei_retention_success_timestamp_seconds", labels(kind="messages")) not in after

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from core.clock import utc_now
 from core.database import unit_of_work
+from core.errors import DatabaseUnavailableError
 from models import AuditEntry
 from services import automation, intake, retention
 from services.intake import IntakeStatus, Registration, Submission
@@ -105,3 +106,43 @@ def test_the_settings_rule_the_pruning_of_events(seeded: Seeded) -> None:
 def _said() -> str:
     with unit_of_work() as session:
         return str(session.scalar(text("SELECT string_agg(content::text, ' ') FROM messages")))
+
+
+def marks() -> dict[str, tuple[int, bool]]:
+    with unit_of_work() as session:
+        rows = session.execute(text("SELECT kind, rows_pruned, caught_up_at IS NOT NULL AS done FROM retention_marks"))
+        return {row.kind: (row.rows_pruned, row.done) for row in rows}
+
+
+def test_what_was_pruned_is_counted_by_kind_over_runs(seeded: Seeded) -> None:
+    finish(seeded)
+    assert marks() == {}
+    first = retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11))
+    assert marks() == {kind: (first[kind], True) for kind in retention.KINDS}
+    assert retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11)) == {}
+    assert marks() == {kind: (first[kind], True) for kind in retention.KINDS}
+
+
+def test_a_run_without_the_time_to_come_to_the_end_is_no_success(database: str) -> None:
+    create_journey(status="succeeded", finished_at=utc_now() - timedelta(days=20))
+    assert retention.prune(EVERYTHING, max_seconds=0) == {}
+    assert marks() == {}
+    assert retention.prune(EVERYTHING) == {}
+    assert marks() == dict.fromkeys(retention.KINDS, (0, True))
+
+
+def test_a_run_that_fails_is_no_success(seeded: Seeded, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(seeded)
+
+    def broken(*_: object, **__: object) -> tuple[int, bool]:
+        raise DatabaseUnavailableError("away")
+
+    monkeypatch.setattr("queries.retention.prune_mcp_payloads", broken)
+    with pytest.raises(DatabaseUnavailableError):
+        retention.prune(EVERYTHING, now=utc_now() + timedelta(days=11))
+    assert {kind for kind, (_, done) in marks().items() if done} == {
+        "agent_texts",
+        "notifications",
+        "step_inputs",
+        "messages",
+    }
