@@ -286,5 +286,26 @@ WORKERS = Board(
                 {"{{job}} {{instance}}": 'anmei_figures_collect_seconds{job=~"anmei-.*"}'},
             ),
         ],
+        "Settings and retention": [
+            Panel(
+                "Processes by what they run",
+                "Behind, refused or silent: a change of the settings does not hold there.",
+                "short",
+                {"{{settings}} {{state}}": "max by (settings, state) (anmei_settings_processes)"},
+            ),
+            Panel(
+                "Rows pruned",
+                "By kind of data, over a day.",
+                "short",
+                {"{{kind}}": f"sum by (kind) ({ONE} (increase(anmei_retention_rows_total[1d])))"},
+            ),
+            Panel(
+                "Since the retention was done",
+                "Since a run last left nothing older than the settings say; it runs every hour.",
+                "s",
+                {"{{kind}}": "time() - max by (kind) (anmei_retention_success_timestamp_seconds)"},
+                thresholds=((None, "green"), (86_400, "orange"), (172_800, "red")),
+            ),
+        ],
     },
 )

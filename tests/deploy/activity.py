@@ -7,9 +7,10 @@ import psycopg
 
 from core.clock import utc_now
 from core.ids import new_id
-from services import figures, heartbeats
+from services import figures, heartbeats, retention
 from services.journey_plan import Queue
 from services.mcp_calls import BUCKETS_SECONDS
+from services.retention import RetentionSettings
 from tests.figures import writers
 from tests.support.factories import create_agent, create_consultant
 
@@ -20,6 +21,7 @@ def prepare(connection: psycopg.Connection) -> None:
     connection.execute(
         "INSERT INTO agent_circuits (id, agent_id, state) VALUES (%s, %s, 'closed')", (agent.id, agent.id)
     )
+    retention.prune(RetentionSettings())
     consultant = create_consultant()
     connection.execute(
         "INSERT INTO consultant_connections (id, consultant_id, expires_at) VALUES (%s, %s, now() + interval '1 h')",

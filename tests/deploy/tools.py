@@ -29,7 +29,7 @@ _PROMQL_WORDS = {
         "bool",
         "absent",
     ),
-    *("rate", "increase", "deriv", "histogram_quantile", "clamp_min", "clamp_max", "min_over_time", "vector"),
+    *("rate", "increase", "deriv", "histogram_quantile", "clamp_min", "clamp_max", "min_over_time", "time", "vector"),
 }
 
 
