@@ -1,10 +1,11 @@
 """The dashboard: the automation's figures over a stretch of time, collected once for all who look."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -38,8 +39,13 @@ CONVERSATION_TARGET = 0.8
 ZONE = "Asia/Shanghai"
 TREND_DAYS, TREND_HOURS = 14, 24
 SHOWN = 8
+# A page waits so long for figures nobody has collected yet; most installations have them by then.
+PATIENCE_SECONDS = 0.4
 # Who conversed within the week is looked up one by one, so for the newest only.
 CONVERSED_MOST = 2000
+
+
+V = TypeVar("V")
 
 
 class Window(StrEnum):
@@ -79,7 +85,10 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is open and who is there at this moment: cheap to ask, and never older than a second or two."""
+    """What is open and who is there at this moment: cheap to ask, and never older than a second or two.
+
+    `queues` is None while the broker does not answer.
+    """
 
     dead_letters_open: int
     dead_letters: Sequence[DeadLetter]
@@ -91,42 +100,68 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
-    """Everything the dashboard shows; `queues` is None while the broker does not answer."""
+class Figures:
+    """What became of the registrations of a stretch."""
 
-    window: Window
     collected_at: datetime
     today: int
     journeys: JourneyCounts
     objective: Objective
     days: Sequence[TrendPoint]
     hours: Sequence[TrendPoint]
-    steps: Sequence[StepFigures]
-    agents: Sequence[AgentFigures]
     tools: Sequence[dict[str, Any]]
     errors: Sequence[ErrorCount]
-    dead_letters_open: int
-    dead_letters: Sequence[DeadLetter]
-    overdue: int
     business: BusinessFigures
-    workers: Sequence[Heartbeat]
-    queues: dict[str, int] | None
-    consultants_connected: int
-    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What can be shown of the dashboard at once; what is None is being collected."""
+
+    present: Present
+    figures: Figures | None
+    steps: Sequence[StepFigures] | None
+    agents: Sequence[AgentFigures] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Everything the dashboard shows."""
+
+    present: Present
+    figures: Figures
+    steps: Sequence[StepFigures]
+    agents: Sequence[AgentFigures]
 
 
 def read(window: Window) -> Dashboard:
-    """Return the dashboard of the stretch that ends now: its figures as of `collected_at` (services.kept says how old that
-    may be), what is open and who is there as it is. Raises DatabaseUnavailableError.
+    """Return the dashboard of the stretch that ends now: its figures as of `collected_at` (services.kept says how old
+    that may be), what is open and who is there as it is. Waits for all of it. Raises DatabaseUnavailableError.
     """
-    now = _present.get(None)
-    return replace(_kept.get(window), **{one.name: getattr(now, one.name) for one in fields(now)})
+    figures, steps, agents = _figures.get(window), _steps.get(window), _agents.get(window)
+    return Dashboard(_present.get(None), figures, steps, agents)
+
+
+def glance(window: Window) -> Glance:
+    """Return what is there of the dashboard within PATIENCE_SECONDS; the rest is collected, and there at a later look.
+
+    Raises DatabaseUnavailableError.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    for part in _PARTS:
+        part.begin(window)
+
+    def found(part: Kept[Window, V]) -> V | None:
+        return part.find(window, patience_seconds=max(0.0, until - time.monotonic()))
+
+    return Glance(_present.get(None), found(_figures), found(_steps), found(_agents))
 
 
 def forget() -> None:
-    """Collect anew at the next `read`. For tests, which change the record behind its back."""
-    _kept.forget()
+    """Collect anew at the next look. For tests, which change the record behind its back."""
     _present.forget()
+    for part in _PARTS:
+        part.forget()
 
 
 def objective_of(due: int, in_time: int) -> Objective:
@@ -135,34 +170,37 @@ def objective_of(due: int, in_time: int) -> Objective:
     return Objective(in_time / due if due else None, due, missed, allowed, 1 - missed / allowed if due else None)
 
 
-def _collect(window: Window) -> Dashboard:
+def _collect_figures(window: Window) -> Figures:
     now = utc_now()
     since = now - LENGTHS[window]
     with unit_of_work() as session:
         journeys = queries.count_journeys(session, since, target_ms=TARGET_MS)
         days = queries.list_trend(session, unit="day", slots=TREND_DAYS, zone=ZONE)
         hours = queries.list_trend(session, unit="hour", slots=TREND_HOURS, zone=ZONE)
-        found_steps = {one.step: one for one in queries.list_steps(session, since)}
         errors = queries.list_errors(session, since, most=SHOWN)
         business = queries.get_business(session, since, claim_target_ms=CLAIM_TARGET_MS, most=CONVERSED_MOST)
         tools = call_statistics(session, CallFilter(from_at=since))
-    present = _present.get(None)
-    none = {name: StepFigures(name, 0, 0, 0, 0, None, None, None) for name in StepName}
-    return Dashboard(
-        window=window,
+    return Figures(
         collected_at=now,
         today=days[-1].accepted if days else 0,
         journeys=journeys,
         objective=objective_of(journeys.due, journeys.in_time),
         days=days,
         hours=hours,
-        steps=[found_steps.get(name, none[name]) for name in StepName],
-        agents=agents_admin.statistics(since=since),
         tools=sorted(tools, key=lambda one: -one["calls"])[:SHOWN],
         errors=errors,
         business=business,
-        **{one.name: getattr(present, one.name) for one in fields(present)},
     )
+
+
+def _collect_steps(window: Window) -> list[StepFigures]:
+    with unit_of_work() as session:
+        found = {one.step: one for one in queries.list_steps(session, utc_now() - LENGTHS[window])}
+    return [found.get(name, StepFigures(name, 0, 0, 0, 0, None, None, None)) for name in StepName]
+
+
+def _collect_agents(window: Window) -> list[AgentFigures]:
+    return agents_admin.statistics(since=utc_now() - LENGTHS[window])
 
 
 def _collect_present(_: None) -> Present:
@@ -185,7 +223,11 @@ def _collect_present(_: None) -> Present:
 
 
 _present: Kept[None, Present] = Kept(_collect_present, lambda _: PRESENT_SECONDS)
-_kept: Kept[Window, Dashboard] = Kept(_collect, _KEPT_SECONDS.__getitem__)
+# Each for itself, as none should wait for the slowest: beside a million journeys they take seconds.
+_figures: Kept[Window, Figures] = Kept(_collect_figures, _KEPT_SECONDS.__getitem__, parts=3)
+_steps: Kept[Window, list[StepFigures]] = Kept(_collect_steps, _KEPT_SECONDS.__getitem__, parts=3)
+_agents: Kept[Window, list[AgentFigures]] = Kept(_collect_agents, _KEPT_SECONDS.__getitem__, parts=3)
+_PARTS: tuple[Kept[Window, Any], ...] = (_figures, _steps, _agents)
 
 
 def _queue_lengths() -> dict[str, int] | None:

@@ -26,9 +26,9 @@ def metrics(window: Window) -> dict[str, Any]:
         "mcp_metrics": mcp,
         "dify_agent_status": [_agent(one) for one in found.agents],
         "automation_success_rate": _success_rate(found),
-        "daily_registrations": [{"date": day.at.isoformat(), "count": day.accepted} for day in found.days],
+        "daily_registrations": [{"date": day.at.isoformat(), "count": day.accepted} for day in found.figures.days],
         "welcome_message_stats": _welcomes(found),
-        "computed_at": found.collected_at.isoformat(),
+        "computed_at": found.figures.collected_at.isoformat(),
     }
 
 
@@ -50,11 +50,11 @@ def overview(window: Window) -> dict[str, Any]:
                 "journey_id": str(letter.journey_id),
                 "dead_letter_id": str(letter.id),
             }
-            for letter in found.dead_letters
+            for letter in found.present.dead_letters
         ],
         "error_types": [
             {"place": one.place, "error_code": one.error_code, "count": one.count, "last_at": one.last_at.isoformat()}
-            for one in found.errors
+            for one in found.figures.errors
         ],
         "business": _business(found),
         "system_health": {
@@ -62,18 +62,18 @@ def overview(window: Window) -> dict[str, Any]:
             "dify_response_time": _weighted([(one.figures.p50_ms, one.figures.succeeded) for one in found.agents]),
             # Without the database there is no answer at all: 503 says so.
             "database_status": "ok",
-            "broker_status": "ok" if found.queues is not None else "unreachable",
-            "queues": found.queues,
-            "workers": len(found.workers),
-            "consultants_connected": found.consultants_connected,
-            "cpu_share": found.machine.cpu_share,
-            "memory_share": found.machine.memory_share,
-            "network_sent_bytes": found.machine.sent_bytes,
-            "network_received_bytes": found.machine.received_bytes,
-            "database_bytes": found.machine.database_bytes,
+            "broker_status": "ok" if found.present.queues is not None else "unreachable",
+            "queues": found.present.queues,
+            "workers": len(found.present.workers),
+            "consultants_connected": found.present.consultants_connected,
+            "cpu_share": found.present.machine.cpu_share,
+            "memory_share": found.present.machine.memory_share,
+            "network_sent_bytes": found.present.machine.sent_bytes,
+            "network_received_bytes": found.present.machine.received_bytes,
+            "database_bytes": found.present.machine.database_bytes,
             "answered_in_ms": round((time.perf_counter() - started) * 1000, 2),
         },
-        "computed_at": found.collected_at.isoformat(),
+        "computed_at": found.figures.collected_at.isoformat(),
     }
 
 
@@ -103,11 +103,11 @@ def _calls(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _automation(found: Dashboard, mcp_calls: int) -> dict[str, Any]:
-    journeys = found.journeys
+    journeys = found.figures.journeys
     return {
         "success_rate": _success_rate(found),
         "total_automations": journeys.accepted,
-        "registrations_today": found.today,
+        "registrations_today": found.figures.today,
         "succeeded": journeys.succeeded,
         "running": journeys.running,
         "failed": journeys.failed,
@@ -118,7 +118,8 @@ def _automation(found: Dashboard, mcp_calls: int) -> dict[str, Any]:
         # The median from acceptance to greeting: an average would be the slowest customer's.
         "average_response_time": journeys.greeting_p50_ms,
         "daily_trends": [
-            {"date": day.at.isoformat(), "registrations": day.accepted, "failed": day.failed} for day in found.days
+            {"date": day.at.isoformat(), "registrations": day.accepted, "failed": day.failed}
+            for day in found.figures.days
         ],
         "steps": [
             {
@@ -133,20 +134,20 @@ def _automation(found: Dashboard, mcp_calls: int) -> dict[str, Any]:
         ],
         "objective": {
             "target_ms": dashboard.TARGET_MS,
-            "kept": found.objective.kept,
-            "budget_left": found.objective.budget_left,
+            "kept": found.figures.objective.kept,
+            "budget_left": found.figures.objective.budget_left,
         },
-        "dead_letters_open": found.dead_letters_open,
+        "dead_letters_open": found.present.dead_letters_open,
     }
 
 
 def _success_rate(found: Dashboard) -> float | None:
     """Of the journeys that came to an end; one that was skipped or cancelled by intention counts neither way."""
-    return _share(found.journeys.succeeded, found.journeys.succeeded + found.journeys.failed)
+    return _share(found.figures.journeys.succeeded, found.figures.journeys.succeeded + found.figures.journeys.failed)
 
 
 def _welcomes(found: Dashboard) -> dict[str, Any]:
-    journeys = found.journeys
+    journeys = found.figures.journeys
     total = journeys.by_agent + journeys.by_template
     return {
         "total": total,
@@ -156,9 +157,9 @@ def _welcomes(found: Dashboard) -> dict[str, Any]:
         "p50_ms": journeys.greeting_p50_ms,
         "p95_ms": journeys.greeting_p95_ms,
         "p99_ms": journeys.greeting_p99_ms,
-        "in_time_share": found.objective.kept,
-        "ratings": found.business.ratings,
-        "rating_average": found.business.rating,
+        "in_time_share": found.figures.objective.kept,
+        "ratings": found.figures.business.ratings,
+        "rating_average": found.figures.business.rating,
     }
 
 
@@ -178,7 +179,7 @@ def _agent(one: AgentFigures) -> dict[str, Any]:
 
 
 def _business(found: Dashboard) -> dict[str, Any]:
-    figures = found.business
+    figures = found.figures.business
     return {
         "welcome_ratings": figures.ratings,
         "welcome_rating_average": figures.rating,

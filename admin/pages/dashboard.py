@@ -1,5 +1,6 @@
 """The dashboard: how the automation does now, today and over the last days."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -9,6 +10,7 @@ from admin import charts
 from admin.forms import choice
 from admin.i18n import local
 from admin.web import Visit, pages, signed_in
+from queries.dashboard import TrendPoint
 from services import dashboard
 from services.dashboard import Window
 from services.permissions import Permission
@@ -30,12 +32,17 @@ def live(visit: Watcher) -> Response:
 
 def _context(visit: Visit) -> dict[str, Any]:
     window = choice(Window, visit.query.get("window")) or Window.DAY
-    board = dashboard.read(window)
+    board = dashboard.glance(window)
+    figures = board.figures
     return {
         "board": board,
         "window": window,
         "windows": list(Window),
         "rules": dashboard,
-        "days": charts.columns([(local(one.at, "%m-%d"), one.accepted, one.failed) for one in board.days]),
-        "hours": charts.columns([(local(one.at, "%H:00"), one.accepted, one.failed) for one in board.hours]),
+        "days": _chart(figures.days, "%m-%d") if figures else None,
+        "hours": _chart(figures.hours, "%H:00") if figures else None,
     }
+
+
+def _chart(points: Sequence[TrendPoint], form: str) -> charts.Columns:
+    return charts.columns([(local(one.at, form), one.accepted, one.failed) for one in points])

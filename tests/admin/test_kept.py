@@ -103,3 +103,52 @@ def test_what_was_begun_before_forgetting_is_not_kept(source: Source) -> None:
     source.going_on.set()
     thread.join()
     assert values.get("a") == "a2"
+
+
+def test_who_does_not_wait_is_told_nothing_yet_and_has_the_value_later(source: Source) -> None:
+    values = Kept(source.collect, lambda _: 60.0)
+    source.going_on.clear()
+    assert [values.find("a", patience_seconds=0.01) for _ in range(3)] == [None] * 3
+    assert source.collected == 1
+    source.going_on.set()
+    assert values.find("a", patience_seconds=10) == "a1"
+    assert (values.get("a"), values.find("a", patience_seconds=0), source.collected) == ("a1", "a1", 1)
+
+
+def test_who_waits_gets_what_another_began(source: Source) -> None:
+    values = Kept(source.collect, lambda _: 60.0)
+    source.going_on.clear()
+    values.begin("a")
+    wait_until(lambda: source.collected == 1)
+    source.going_on.set()
+    assert (values.get("a"), source.collected) == ("a1", 1)
+
+
+def test_who_does_not_wait_is_told_once_what_went_wrong(source: Source) -> None:
+    values = Kept(source.collect, lambda _: 60.0)
+    source.fails = True
+    source.going_on.clear()
+    assert values.find("a", patience_seconds=0.01) is None
+    source.going_on.set()
+    with pytest.raises(DatabaseUnavailableError):
+        values.find("a", patience_seconds=10)
+    source.fails = False
+    assert values.find("a", patience_seconds=10) == "a2"
+
+
+def test_an_old_value_is_no_reason_to_wait(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = Kept(source.collect, lambda _: 0.0)
+    values.get("a")
+    monkeypatch.setattr(kept, "SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr(kept, "SHOWN_PER_COST", 0.0)
+    source.going_on.clear()
+    assert values.find("a", patience_seconds=0.01) is None
+    source.going_on.set()
+    wait_until(lambda: source.collected >= 2)
+
+
+def test_several_that_share_the_cost_are_collected_less_often(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "COST_SHARE", 1.0)
+    values = Kept(source.collect, lambda _: 0.0, parts=10**9)
+    assert [values.get("a") for _ in range(5)] == ["a1"] * 5
+    assert source.collected == 1
