@@ -107,10 +107,11 @@ def release(conversation_id: UUID, who: Identity, *, reason: str = "released") -
     """Give a conversation back; the AI may answer again. Its consultant may, and operators may for them. Idempotent."""
     with unit_of_work() as session:
         found = _visible(session, conversation_id, who)
+        if who.roles.isdisjoint(STAFF):
+            raise NotAllowedError("customers do not give conversations back")
         if found.claimed_by_id is None:
             return found
-        if found.claimed_by_id != who.consultant_id and not who.may(Permission.REPAIR_JOURNEYS):
-            raise NotAllowedError(f"{found.claimed_by} has this conversation")
+        _require_holder(found, who, f"{found.claimed_by} has this conversation")
         if queries.release(session, conversation_id, found.claimed_by_id, reason=reason):
             _audit(
                 session,
@@ -130,8 +131,7 @@ def transfer(conversation_id: UUID, who: Identity, *, to_consultant_id: UUID) ->
     """Hand a conversation over to another consultant, in one step: nobody can take it in between."""
     with unit_of_work() as session:
         found = _visible(session, conversation_id, who)
-        if found.claimed_by_id != who.consultant_id and not who.may(Permission.REPAIR_JOURNEYS):
-            raise NotAllowedError("only who has the conversation, or an operator, can hand it over")
+        _require_holder(found, who, "only who has the conversation, or an operator, can hand it over")
         there = {one.consultant_id: one.display_name for one in consultant_queries.list_presence(session)}
         if to_consultant_id not in there:
             raise InvalidInputError("consultant_id: no such consultant")
@@ -175,8 +175,7 @@ def set_ai_control(conversation_id: UUID, who: Identity, *, enabled: bool) -> Co
     """Let the AI answer, or keep it from answering; its consultant or an operator may. Idempotent."""
     with unit_of_work() as session:
         found = _visible(session, conversation_id, who)
-        if found.claimed_by_id != who.consultant_id and not who.may(Permission.REPAIR_JOURNEYS):
-            raise NotAllowedError("only who has the conversation, or an operator, can switch the AI")
+        _require_holder(found, who, "only who has the conversation, or an operator, can switch the AI")
         queries.lock_conversation(session, conversation_id).ai_controlled = enabled
         session.flush()
         _audit(session, who, "conversation.ai_control", conversation_id, {"enabled": enabled})
@@ -236,6 +235,14 @@ def _visible(session: Session, conversation_id: UUID, who: Identity) -> Conversa
     if who.roles.isdisjoint(STAFF) and not (Role.CUSTOMER in who.roles and found.customer_id == who.user_id):
         raise queries.not_found()
     return found
+
+
+def _require_holder(found: ConversationRow, who: Identity, refusal: str) -> None:
+    """Let pass the consultant who has the conversation, and operators; raise NotAllowedError for anybody else."""
+    # Who is no consultant has no conversation, least of all those that nobody has.
+    holds = who.consultant_id is not None and found.claimed_by_id == who.consultant_id
+    if not holds and not who.may(Permission.REPAIR_JOURNEYS):
+        raise NotAllowedError(refusal)
 
 
 def _consultant(who: Identity) -> UUID:
