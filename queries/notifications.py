@@ -60,7 +60,7 @@ claimed AS (
 SELECT n.id, n.consultant_id, n.attempts, n.payload, s.locale AS consultant_locale, left(u.username, 200) AS username, u.locale,
     u.interests, u.source,
     ARRAY(SELECT p.id::text || ' ' || p.kind || ' ' || encode(p.url_encrypted, 'hex') FROM push_channels p
-          WHERE p.consultant_id = n.consultant_id AND p.enabled ORDER BY p.position, p.id) AS channels
+          WHERE p.consultant_id = c.id AND c.enabled AND p.enabled ORDER BY p.position, p.id) AS channels
 FROM claimed n
 JOIN journeys j ON j.id = n.journey_id
 JOIN users u ON u.id = j.user_id
@@ -73,7 +73,10 @@ _CLAIM = {outbox: _claim(outbox) for outbox in OUTBOXES}
 
 
 def claim_deliveries(session: Session, ids: Sequence[UUID], *, token: UUID, lease_seconds: float) -> list[Delivery]:
-    """Take the pushes among these, of both outboxes, that are due and nobody else is making."""
+    """Take the pushes among these, of both outboxes, that are due and nobody else is making.
+
+    A consultant who was switched off meanwhile has no channels any more.
+    """
     claimed = []
     for outbox, statement in _CLAIM.items():
         rows = session.execute(statement, {"ids": list(ids), "token": token, "lease_seconds": lease_seconds})

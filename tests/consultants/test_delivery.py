@@ -205,6 +205,21 @@ def test_a_customer_who_was_taken_meanwhile_is_not_pushed(receiver: Receiver) ->
     assert rows("SELECT channel, receipt_due_at FROM notifications") == [("websocket", None)]
 
 
+def test_a_consultant_who_was_switched_off_meanwhile_is_not_pushed(receiver: Receiver) -> None:
+    gone, here = create_consultant(), create_consultant()
+    create_push_channel(gone, f"{receiver.url}/gone")
+    create_push_channel(here, f"{receiver.url}/here")
+    told = tell(customer_waits())
+    assert len(told) == 2
+    execute("UPDATE consultants SET enabled = false WHERE id = :c", c=gone.id)
+    assert delivery.deliver(ids_of(told)) == 1
+    assert [one.path for one in receiver.received] == ["/here"]
+    assert rows("SELECT consultant_id = :c, status, error_code FROM notifications ORDER BY status", c=gone.id) == [
+        (True, "failed", "NO_CHANNEL"),
+        (False, "sent", None),
+    ]
+
+
 def test_the_sweep_finds_the_missing_receipt(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     consultant = create_consultant()
     connect(consultant)
