@@ -139,6 +139,7 @@ ERRORS: dict[str, str] = {
     "CROSS_SITE": N_("The request came from another site and was refused."),
     "NOT_FOUND": N_("There is nothing here."),
     "JOURNEY_NOT_FOUND": N_("There is no such journey."),
+    "REPLAY_NOT_FOUND": N_("There is no such replay."),
     "DEAD_LETTER_NOT_FOUND": N_("There is no such dead letter."),
     "DEAD_LETTER_NOT_OPEN": N_("This dead letter is closed already; somebody may have been faster."),
     "NOTHING_TO_REPLAY": N_("No step of this journey failed or waits, so there is nothing to replay."),

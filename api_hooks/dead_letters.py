@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api_hooks.auth import Origin, require
@@ -26,7 +26,7 @@ from api_hooks.journeys import ReplayedOut
 from api_hooks.responses import Envelope, Page
 from models import DeadLetterStatus, StepName
 from queries.dead_letters import DeadLetterFilter
-from services import dead_letters, reveal
+from services import dead_letters, replays, reveal
 from services.auth import Identity
 from services.permissions import Permission
 from tasks.publish import publish_steps
@@ -74,8 +74,31 @@ class ReplayMany(Input):
 
 
 class ReplayedManyOut(BaseModel):
+    replay_id: int = Field(description="Where its progress is found: dead-letters/replays/{replay_id}.")
     count: int
     items: list[ReplayedOut]
+
+
+class ReplayProgressOut(BaseModel):
+    """How far a bulk replay is; `succeeded` and the like are of the steps as they are now, and add up to `total`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    started_at: datetime
+    started_by: str
+    per_second: float
+    filter: dict[str, str]
+    total: int
+    waiting: int = Field(description="Their turn has not come yet.")
+    running: int
+    succeeded: int
+    failed: int = Field(description="Failed for good again.")
+    cancelled: int
+    is_done: bool
+
+
+ReplayId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 class Discard(Input):
@@ -118,12 +141,19 @@ def replay_many(body: ReplayMany, who: Repairer, origin: Origin) -> Envelope[Rep
     replayed = dead_letters.replay_many(wanted, actor=who.actor, per_second=body.per_second, origin=origin)
     # Only the first second's are due; the sweep sends the others when they are.
     due: dict[StepName, list[UUID]] = defaultdict(list)
-    for one in replayed[: max(1, int(body.per_second))]:
+    for one in replayed.items[: max(1, int(body.per_second))]:
         due[one.step].append(one.journey_id)
     for step, journey_ids in due.items():
         publish_steps(step, journey_ids)
-    items = [ReplayedOut(journey_id=one.journey_id, step=one.step) for one in replayed]
-    return Envelope(data=ReplayedManyOut(count=len(items), items=items), message=f"{len(items)} under way again")
+    items = [ReplayedOut(journey_id=one.journey_id, step=one.step) for one in replayed.items]
+    data = ReplayedManyOut(replay_id=replayed.replay_id, count=len(items), items=items)
+    return Envelope(data=data, message=f"{len(items)} under way again")
+
+
+@router.get("/replays/{replay_id}", summary="How far a replay of many is")
+def get_replay(replay_id: ReplayId, _: Watcher) -> Envelope[ReplayProgressOut]:
+    """Answer how many of them wait for their turn, are under way, succeeded, failed again."""
+    return Envelope(data=ReplayProgressOut.model_validate(replays.get(replay_id)))
 
 
 @router.post("/{dead_letter_id}/replay", summary="Replay one, with other inputs if need be")

@@ -14,6 +14,7 @@ from models import DeadLetter, DeadLetterStatus, StepName
 from queries import dead_letters as queries
 from queries import journeys_read
 from queries.dead_letters import DeadLetterFilter, Revival
+from queries.replays import REPLAY_MANY, REPLAY_SUBJECT
 from services import audit, masking
 from services.step_payload import validated_payload
 
@@ -28,6 +29,14 @@ class Replayed:
 
     journey_id: UUID
     step: StepName
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedMany:
+    """What one bulk replay took, oldest first, and the number under which its progress is found (services.replays)."""
+
+    replay_id: int
+    items: list[Replayed]
 
 
 def listed(
@@ -88,10 +97,10 @@ def replay_many(
     per_second: float = 20.0,
     most: int = REPLAY_AT_ONCE,
     origin: str | None = None,
-) -> list[Replayed]:
+) -> ReplayedMany:
     """Replay the open dead letters that match, oldest first, so many a second: the steps become due one after another.
 
-    Audited as one act. Returns those taken, at most `most`.
+    Audited as one act. Takes at most `most`.
     """
     if per_second <= 0:
         raise InvalidInputError("per_second must be greater than 0")
@@ -103,16 +112,18 @@ def replay_many(
         )
         for letter in letters:
             _close(letter, DeadLetterStatus.REPLAYED, actor)
-        audit.record(
+        ids = {"first": str(letters[0].id), "last": str(letters[-1].id)} if letters else {}
+        entry = audit.record(
             session,
             actor=actor,
-            action="dead_letter.replay_many",
-            subject="dead_letters",
-            before=None,
-            after={"count": len(letters), "per_second": per_second, "filter": _described(wanted)},
+            action=REPLAY_MANY,
+            subject=REPLAY_SUBJECT,
+            # Which they were is found again by where they lie and by their closing time, which is this transaction's.
+            after={"count": len(letters), "per_second": per_second, "filter": _described(wanted), **ids},
             origin=origin,
         )
-        return [Replayed(one.journey_id, StepName(one.step)) for one in letters]
+        session.flush()
+        return ReplayedMany(entry.id, [Replayed(one.journey_id, StepName(one.step)) for one in letters])
 
 
 def discard(dead_letter_id: UUID, *, actor: str, reason: str, origin: str | None = None) -> UUID:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Path
 from fastapi.responses import Response
 
 from admin.forms import choice, identifier, moment, query_without, storable
@@ -13,7 +13,7 @@ from admin.web import Visit, pages, redirect, signed_in, status_of
 from core.errors import AnmeiError, InvalidInputError
 from models import DeadLetterStatus, StepName
 from queries.dead_letters import DeadLetterFilter
-from services import dead_letters, masking, reveal
+from services import dead_letters, masking, replays, reveal
 from services.permissions import Permission
 from services.step_payload import PAYLOADS
 from tasks.publish import publish_steps
@@ -22,6 +22,7 @@ router = pages("/dead-letters")
 
 Watcher = Annotated[Visit, Depends(signed_in(Permission.WATCH_JOURNEYS))]
 Repairer = Annotated[Visit, Depends(signed_in(Permission.REPAIR_JOURNEYS))]
+ReplayId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 SHOWN = 50
 PER_SECOND = 20
 
@@ -42,7 +43,30 @@ def listed(visit: Watcher) -> Response:
         statuses=list(DeadLetterStatus),
         steps=list(StepName),
         wanted=wanted,
+        replays=replays.recent(),
     )
+
+
+@router.get("/replays/live")
+def replays_live(visit: Watcher) -> Response:
+    return visit.live("dead_letters_replays_live.html", replays=replays.recent())
+
+
+@router.get("/replays/{replay_id}")
+def show_replay(replay_id: ReplayId, visit: Watcher) -> Response:
+    """Show how far a replay of many is, until it is done."""
+    return visit.page("dead_letters_progress.html", replay=replays.get(replay_id))
+
+
+@router.get("/replays/{replay_id}/live")
+def replay_live(replay_id: ReplayId, visit: Watcher) -> Response:
+    return visit.live("dead_letters_progress_live.html", replay=replays.get(replay_id))
+
+
+@router.get("/replays/{replay_id}/said/live")
+def replay_said_live(replay_id: ReplayId, visit: Watcher) -> Response:
+    """Answer what a screen reader says of it: a sentence that changes seldom."""
+    return visit.live("dead_letters_progress_said.html", replay=replays.get(replay_id))
 
 
 @router.get("/replay")
@@ -69,11 +93,11 @@ def replay_many(visit: Repairer) -> Response:
     replayed = dead_letters.replay_many(wanted, actor=visit.actor, per_second=per_second, origin=visit.origin)
     due: dict[StepName, list[UUID]] = defaultdict(list)
     # Only the first second's are due; the sweep sends the others when they are.
-    for one in replayed[: max(1, int(per_second))]:
+    for one in replayed.items[: max(1, int(per_second))]:
         due[one.step].append(one.journey_id)
     for step, journey_ids in due.items():
         publish_steps(step, journey_ids)
-    return redirect("/admin/journeys", done="letters-replayed", status="running")
+    return redirect(f"/admin/dead-letters/replays/{replayed.replay_id}", done="letters-replayed")
 
 
 @router.get("/{letter_id}")

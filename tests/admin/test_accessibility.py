@@ -10,12 +10,14 @@ from fastapi.routing import APIRoute
 
 from admin.inbox import router as inbox
 from admin.routes import PARTS
-from services import automation, mcp_groups, mcp_seed, mcp_tools
+from queries.dead_letters import DeadLetterFilter
+from services import automation, dead_letters, mcp_groups, mcp_seed, mcp_tools
 from services.permissions import Role
 from tests.admin.browser import Browser, find_chromium
 from tests.admin.conftest import Story
 from tests.admin.sites import BrowserFor
-from tests.support.factories import create_consultant, create_conversation, create_user
+from tests.api.test_journeys import fail
+from tests.support.factories import create_consultant, create_conversation, create_journey, create_user
 
 pytestmark = [
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -55,6 +57,7 @@ class Examples:
         self.ids = {
             "journey_id": story.journey.id,
             "letter_id": story.letter.id,
+            "replay_id": _replayed(),
             "agent_id": story.agent.id,
             "group_id": group.id,
             "tool_id": mcp_tools.list_tools(group.id)[0].id,
@@ -81,6 +84,15 @@ class Examples:
             "/admin/audit?check=1",
         )
         yield from ("/admin/dead-letters?status=discarded", "/admin/nothing-here")
+
+
+def _replayed() -> int:
+    """Replay two that had failed; one of them fails again."""
+    again = fail(create_journey(status="failed").id, code="AGAIN")
+    fail(create_journey(status="failed").id, code="AGAIN")
+    number = dead_letters.replay_many(DeadLetterFilter(error_code="AGAIN"), actor="test", per_second=0.01).replay_id
+    fail(dead_letters.get(again).journey_id, code="AGAIN")
+    return number
 
 
 def violations(browser: Browser) -> list[str]:

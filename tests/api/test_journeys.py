@@ -146,6 +146,13 @@ def test_dead_letters_are_listed_replayed_and_discarded(client: TestClient, oper
 
     many = client.post(f"{path}/replay", json={"filter": {"error_code": "B"}}, headers=operator.headers)
     assert many.json()["data"]["count"] == 2
+    progress = f"{path}/replays/{many.json()['data']['replay_id']}"
+    found = client.get(progress, headers=operator.headers).json()["data"]
+    numbers = {name: found[name] for name in ("total", "waiting", "running", "succeeded", "failed", "cancelled")}
+    assert numbers == {"total": 2, "waiting": 1, "running": 1, "succeeded": 0, "failed": 0, "cancelled": 0}
+    assert (found["is_done"], found["filter"]) == (False, {"error_code": "B"})
+    missing = client.get(f"{path}/replays/9999", headers=operator.headers)
+    assert (missing.status_code, missing.json()["code"]) == (404, "REPLAY_NOT_FOUND")
     for wrong_body in ({}, {"filter": {"odd": 1}}, {"filter": {}, "per_second": 0}):
         assert client.post(f"{path}/replay", json=wrong_body, headers=operator.headers).status_code == 422
 

@@ -107,7 +107,7 @@ def test_a_bulk_replay_takes_what_matches_one_after_another() -> None:
     started = failed_journeys(5)
     record_failures(CREATE, dict.fromkeys(accept(1), PermanentError("x", code="OTHER")))
     taken = dead_letters.replay_many(DeadLetterFilter(error_code="LOST"), actor="op", per_second=2)
-    assert {one.journey_id for one in taken} == set(started)
+    assert {one.journey_id for one in taken.items} == set(started)
     due = "SELECT round(extract(epoch FROM due_at - now())::numeric * 2) FROM journey_steps WHERE status = 'pending' AND due_at IS NOT NULL ORDER BY due_at"
     assert [int(str(row[0])) for row in rows(due)] == [0, 1, 2, 3, 4]
     assert rows("SELECT status, count(*) FROM dead_letters GROUP BY 1 ORDER BY 1") == [("open", 1), ("replayed", 5)]

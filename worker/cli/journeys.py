@@ -122,7 +122,7 @@ def replay_dead_letters(
         typer.echo(f"replaying {replayed.step} of journey {replayed.journey_id}")
         return
     wanted = DeadLetterFilter(step=_chosen(StepName, step), error_code=error_code)
-    taken = service.replay_many(wanted, actor=_actor(), per_second=per_second)
+    taken = service.replay_many(wanted, actor=_actor(), per_second=per_second).items
     typer.echo(f"replaying {len(taken)} dead letters, {per_second:g} a second")
 
 
