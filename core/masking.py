@@ -13,8 +13,9 @@ _SAID_PASSWORD = re.compile(
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 # With a plus, or a mainland mobile number: any other run of digits may as well be an id or a time.
 _PHONE = re.compile(r"(?<![\w.-])(?:\+\d[\d -]{6,16}\d|1[3-9]\d{9})(?![\w.-])")
-# PostgreSQL quotes the row or the values it refused.
-_QUOTED_ROW = re.compile(r"(Failing row contains |Key \([^)]*\)=)\([^)]*\)?")
+# PostgreSQL quotes the row or the values it refused, and escapes nothing in them: only the line's end surely ends them.
+# What was masked before, as in a log line of ours that is kept or bundled, is not masked again: the rest is another field.
+_QUOTED_ROW = re.compile(r"(Failing row contains |Key \(.*?\)=)(?!\(\*\*\*\)(?:[\"\\]|$)).*", re.MULTILINE)
 
 
 def masked_text(text: str, known_secrets: Iterable[str] = ()) -> str:

@@ -69,8 +69,13 @@ def test_the_launcher_keeps_the_last_lines_without_passwords(product: Product) -
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
-        ("Failing row contains (1, 小美, 13800001111).", "Failing row contains (***)."),
-        ('Key (email)=(a@example.com) already exists "a@example.com"', 'Key (email)=(***) already exists "***"'),
+        ("Failing row contains (1, 小美, 13800001111).", "Failing row contains (***)"),
+        ("Failing row contains (1, 小美 (美容) 王).\nnext", "Failing row contains (***)\nnext"),
+        ("Failing row contains (1, :), 小美, 上海市).\nnext", "Failing row contains (***)\nnext"),
+        ('Key (email)=(a@example.com) already exists "a@example.com"', "Key (email)=(***)"),
+        ("Key (username)=(小美) 王) already exists.", "Key (username)=(***)"),
+        ("Key (lower(username), source)=(小美, 微信) already exists.", "Key (lower(username), source)=(***)"),
+        ("Key (username)=(***) 小美) already exists.", "Key (username)=(***)"),
         ("call +86 138 0000 1111 or 13800001111", "call *** or ***"),
         ("postgresql://anmei:geheim@db:5432/anmei", "postgresql://anmei:***@db:5432/anmei"),
         ("Authorization: Bearer mcp_key_abcdefghijkl", "Authorization: Bearer ***"),
@@ -79,6 +84,8 @@ def test_the_launcher_keeps_the_last_lines_without_passwords(product: Product) -
         # What must stay readable.
         ("journey 01a1fc4e-6c12-730d-9df1-3ab1427b3b9a took 1380000 ms", None),
         ("2026-11-20T08:00:00.123456Z attempt 3 of 13800001111222333", None),
+        (r'{"error": "DETAIL: Failing row contains (***)\nnext", "attempt": 3}', None),
+        ('{"error": "DETAIL: Key (username)=(***)", "attempt": 3}', None),
     ],
 )
 def test_free_text_loses_what_is_private_and_nothing_else(text: str, masked: str | None) -> None:
