@@ -73,7 +73,8 @@ async def run(loop: AgentLoop, call: StreamCall, timeout_seconds: float, relay: 
             raise agent_error(AgentCode.TIMEOUT, f"the agent did not finish within {timeout_seconds:g} s")
         reader.result()
         draft = call.transcript.draft()
-    except (asyncio.CancelledError, AgentTransientError, AgentPermanentError):
+    except BaseException:
+        # Whatever it is, nobody will hear the run any more.
         _give_up(loop, call, reader, relay)
         raise
     latency_ms = _ms(time.monotonic() - started)

@@ -72,6 +72,9 @@ class RateLimit:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             log.warning("rate_limit_not_enforced", name=self._name, error=type(error).__name__)
             return
+        if second != self._second:
+            # The second is over, and what was taken of it with it.
+            return
         self._permits = max(0, block - max(0, taken - limit_per_second))
         self._exhausted = taken >= limit_per_second
 

@@ -24,6 +24,10 @@ from core.settings import get_settings
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 3
+# A process that froze or was cut off inside a transaction gives its locks up after this long.
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
+# A server that fell silent is given up after about this long, instead of the system's quarter of an hour.
+_LIVENESS = {"keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 
 # Pages mostly come from memory or from disks that seek at no cost; the planner's default of 4 is a spinning disk's, and makes
 # it read whole tables as long as they are small.
@@ -124,7 +128,10 @@ FRESH_SECONDS = 1.0
 
 def _create_engine(pool: Pool) -> Engine:
     kept = pool is Pool.JOURNEYS
-    timeouts = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    timeouts = (
+        f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS} "
+        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+    )
     # The driver prepares a statement at its sixth execution unless told; here there will be thousands.
     preparing: dict[str, Any] = {"prepare_threshold": 0} if kept else {}
     made = create_engine(
@@ -135,6 +142,7 @@ def _create_engine(pool: Pool) -> Engine:
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "options": f"-c timezone=UTC {timeouts} {_KEPT_PLANS if kept else _COSTS}",
+            **_LIVENESS,
             **preparing,
         },
     )

@@ -171,14 +171,15 @@ def store_welcomes(
     return {row.journey_id: row.message_id for row in rows}
 
 
-_GREET = text("""
+def _greet(lock: str) -> TextClause:
+    return text(f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(:greetings) AS g(journey_id uuid, text text)
 ),
 -- The lock looks at the row again: an agent's welcome stored while we waited keeps the template away.
 locked AS MATERIALIZED (
     SELECT id FROM journeys WHERE id = ANY(:journey_ids) AND greeted_at IS NULL AND finished_at IS NULL
-    ORDER BY id FOR NO KEY UPDATE
+    ORDER BY id {lock}
 ),
 said AS (
     INSERT INTO messages (id, conversation_id, sender_type, content, journey_id, source)
@@ -203,6 +204,10 @@ FROM said m LEFT JOIN next n USING (journey_id)
 """).bindparams(bindparam("greetings", type_=JSONB))
 
 
+_GREET = _greet("FOR NO KEY UPDATE")
+_GREET_UNLOCKED = _greet("FOR NO KEY UPDATE SKIP LOCKED")
+
+
 @dataclass(frozen=True, slots=True)
 class Greeted:
     journey_id: UUID
@@ -211,13 +216,16 @@ class Greeted:
     made_ready: bool
 
 
-def post_templates(session: Session, texts: dict[UUID, str], *, next_step: str, sweep_seconds: float) -> list[Greeted]:
+def post_templates(
+    session: Session, texts: dict[UUID, str], *, next_step: str, sweep_seconds: float, skip_locked: bool = False
+) -> list[Greeted]:
     """Store the template for the journeys among these that have no greeting yet; return those greeted now.
 
-    The welcome step stays as it is: an agent that is still writing may follow. Idempotent.
+    The welcome step stays as it is: an agent that is still writing may follow. Idempotent. With `skip_locked` journeys that
+    somebody else is at work on are left out instead of waited for.
     """
     rows = session.execute(
-        _GREET,
+        _GREET_UNLOCKED if skip_locked else _GREET,
         {
             "greetings": [{"journey_id": str(journey_id), "text": text} for journey_id, text in texts.items()],
             "journey_ids": list(texts),
@@ -228,13 +236,17 @@ def post_templates(session: Session, texts: dict[UUID, str], *, next_step: str, 
     return [Greeted(**row._mapping) for row in rows]
 
 
-_UNGREETED = text("""
+_UNGREETED = text(f"""
 SELECT j.id AS journey_id, u.username, u.locale, v.id IS NOT NULL AS has_conversation
 FROM journeys j
 JOIN users u ON u.id = j.user_id
 LEFT JOIN conversations v ON v.journey_id = j.id
 WHERE j.greeted_at IS NULL AND j.greet_by_at <= clock_timestamp() AND j.finished_at IS NULL
   AND j.status IN ('accepted', 'running', 'failed')
+  -- Where the conversation itself failed there is nothing to greet in, and such journeys must not hide the others.
+  AND (v.id IS NOT NULL OR EXISTS (
+      SELECT FROM journey_steps s
+      WHERE s.journey_id = j.id AND s.name = 'create_conversation' AND {STARTABLE}))
 ORDER BY j.greet_by_at
 LIMIT :most
 """)

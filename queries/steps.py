@@ -141,10 +141,12 @@ def claim_steps(
     return [Claim(*row) for row in rows]
 
 
-_RENEW = text("""
+_RENEW = text(f"""
+WITH {LOCK_JOURNEYS}
 UPDATE journey_steps s SET lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
     sweep_at = clock_timestamp() + make_interval(secs => :lease_seconds)
 FROM unnest(CAST(:journey_ids AS uuid[]), CAST(:tokens AS uuid[])) AS held(journey_id, token)
+JOIN locked l ON l.id = held.journey_id
 WHERE s.journey_id = held.journey_id AND s.name = :step AND s.lease_token = held.token AND s.status = 'running'
 RETURNING s.journey_id
 """)
@@ -330,11 +332,13 @@ def list_failures(session: Session, step: StepName, journey_ids: Sequence[UUID])
     return {row.journey_id: row.failures for row in rows}
 
 
-_HAND_BACK = text("""
-WITH back AS (
+_HAND_BACK = text(f"""
+WITH {LOCK_JOURNEYS},
+back AS (
     UPDATE journey_steps s
     SET status = 'pending', lease_token = NULL, lease_until = NULL, due_at = now(), sweep_at = now()
     FROM unnest(CAST(:journey_ids AS uuid[]), CAST(:tokens AS uuid[])) AS held(journey_id, token)
+    JOIN locked l ON l.id = held.journey_id
     WHERE s.journey_id = held.journey_id AND s.name = :step AND s.lease_token = held.token AND s.status = 'running'
     RETURNING s.journey_id, s.attempts
 )

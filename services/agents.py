@@ -1,7 +1,7 @@
 """The agents that may write a welcome, as a snapshot every process keeps current, and who of them is asked for whom."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -51,6 +51,10 @@ class Directory:
     canary: Mapping[UUID, float]
     known: Mapping[UUID, KnownVersion]
 
+    def in_use(self) -> list[UUID]:
+        """Return the versions that get any share of the customers."""
+        return [one for one in self.known if self.weights.get(one, 1.0) > 0 or self.canary.get(one, 0.0) > 0]
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -59,8 +63,8 @@ class Situation:
     directory: Directory
     gates: Mapping[UUID, Gate]
     busy: frozenset[UUID]
-    # Calls that were open when it was looked at, of all versions and in all processes.
-    running: int = 0
+    # Calls that were open when it was looked at, by version, in all processes.
+    running: Mapping[UUID, int] = field(default_factory=dict)
 
     def order(self, user_id: UUID, strategy: Strategy) -> list[Choice]:
         """Return whom to ask for this user, first choice first; the template is not among them."""
@@ -90,7 +94,7 @@ def situation(session: Session, known: Directory, settings: GatewaySettings) -> 
     """Look at circuits and open calls now, once for all journeys of a message."""
     running = gateway_queries.count_running(session, within_seconds=RUNNING_WITHIN_SECONDS)
     busy = frozenset(key for key, calls in running.items() if calls >= settings.max_concurrent_calls)
-    return Situation(known, circuits.read_gates(session, settings.breaker), busy, sum(running.values()))
+    return Situation(known, circuits.read_gates(session, settings.breaker), busy, running)
 
 
 def find_known(agent_id: UUID, version_id: UUID | None) -> KnownVersion | None:

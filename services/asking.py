@@ -1,5 +1,7 @@
 """Asking agents for welcomes: each journey's candidates in turn, every call recorded, every answer guarded."""
 
+import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from clients import agents as agent_client
 from clients import fanout
 from clients.agents import AgentAnswer, AgentCode, AgentRequest
 from core.database import Pool, unit_of_work
-from core.errors import AgentPermanentError, AgentTransientError, AnmeiError
+from core.errors import AgentPermanentError, AgentTransientError, AnmeiError, DatabaseUnavailableError
 from core.faults import fault_point
 from core.ids import new_id
 from queries import agents as agent_queries
@@ -22,13 +24,16 @@ from services import agents, automation, circuits
 from services.agents import Choice, KnownVersion, Situation
 from services.automation import AutomationSettings
 from services.gateway import guard, prompt
+from services.gateway.breaker import UNCOUNTED_CODES
 from services.gateway.decision import Gate, Strategy
 from services.gateway.guard import Recipient
 from services.gateway.preview import GuardedPreview
 from services.gateway.prompt import Customer
+from services.gateway.settings import GatewaySettings
 from services.persist import persist, together_or_alone
 
 CANCELLED = "CANCELLED"
+STALE_SECONDS = 2.0
 INTERRUPTED = AgentTransientError("the call was cut off in this process", code=AgentCode.INTERRUPTED)
 
 
@@ -45,6 +50,7 @@ class Call:
     id: UUID
     claim: Claim
     version: KnownVersion
+    is_probe: bool
     # The circuits that had anything to their discredit when this was decided.
     gates: Mapping[UUID, Gate]
 
@@ -81,7 +87,7 @@ class Plan:
     calls: Sequence[Call]
     # Whom nobody can be asked for, and why.
     unasked: Mapping[UUID, Exception]
-    running: int
+    situation: Situation
 
 
 class Asking:
@@ -92,7 +98,9 @@ class Asking:
         self._asked: dict[UUID, _Asked] = {}
         self._calls: dict[Future[AgentAnswer], Call] = {}
         self._future_of: dict[UUID, Future[AgentAnswer]] = {}
-        # Open calls of other processes, when last looked at.
+        # What was last known of open calls and circuits, when that was, and how many of the calls were others'.
+        self._situation: Situation | None = None
+        self._looked_at = 0.0
         self._elsewhere = 0
 
     def room(self) -> int:
@@ -100,8 +108,12 @@ class Asking:
 
         At least one while none is open here: asking is then the only way to learn that there is room again.
         """
-        most = automation.current().gateway.max_concurrent_calls * len(agents.directory().known)
-        return max(most - self._elsewhere - len(self._calls), 0 if self._calls else 1)
+        gates = self._situation.gates if self._situation is not None else {}
+        useful = [one for one in agents.directory().in_use() if gates.get(one) is not Gate.OPEN]
+        most = automation.current().gateway.max_concurrent_calls * max(1, len(useful))
+        # What others had open some time ago says nothing any more; claiming looks again.
+        elsewhere = self._elsewhere if time.monotonic() - self._looked_at < STALE_SECONDS else 0
+        return max(most - elsewhere - len(self._calls), 0 if self._calls else 1)
 
     @staticmethod
     def plan(claims: Sequence[Claim], situation: Situation, settings: AutomationSettings) -> Plan:
@@ -111,11 +123,12 @@ class Asking:
             claim.journey_id: _Asked(claim, situation.order(claim.user_id, strategy), situation) for claim in claims
         }
         calls, unasked = _choose(asked)
-        return Plan(asked, calls, unasked, situation.running)
+        return Plan(asked, calls, unasked, situation)
 
     def begin(self, plan: Plan) -> Mapping[UUID, Exception]:
         """Take on the plan's journeys and make its calls, which are on record; return those that cannot be asked, and why."""
-        self._elsewhere = max(0, plan.running - len(self._calls))
+        self._situation, self._looked_at = plan.situation, time.monotonic()
+        self._elsewhere = max(0, sum(plan.situation.running.values()) - len(self._calls))
         self._asked.update(plan.asked)
         self._start(plan.calls)
         return plan.unasked
@@ -208,11 +221,8 @@ class Asking:
         return Heard(call, None, answer, AnswerRefusedError(f"the guard refused the answer: {verdict.reason}"), ended)
 
     def _report(self, ended: Sequence[tuple[Call, str | None]]) -> None:
-        # A circuit with nothing to its discredit has no row, and a success would write nothing to it.
         outcomes = [
-            (call.version.key, call.version.agent_id, code)
-            for call, code in ended
-            if code is not None or call.version.key in call.gates
+            (call.version.key, call.version.agent_id, code) for call, code in ended if _says_something(call, code)
         ]
         if outcomes:
             persist(lambda: circuits.report(outcomes, automation.current().gateway.breaker))
@@ -259,6 +269,13 @@ def record(session: Session, calls: Sequence[Call]) -> None:
         )
 
 
+def _says_something(call: Call, code: str | None) -> bool:
+    """Tell whether the end of a call changes its circuit; one with nothing to its discredit has no row."""
+    if code is None:
+        return call.version.key in call.gates
+    return call.is_probe or code not in UNCOUNTED_CODES
+
+
 def _record_alone(calls: Sequence[Call]) -> None:
     with unit_of_work(Pool.JOURNEYS) as session:
         record(session, calls)
@@ -268,23 +285,47 @@ def _choose(asked: Mapping[UUID, _Asked]) -> tuple[list[Call], dict[UUID, Except
     """Return the next call of each journey, and why there is none where nobody is left to ask."""
     calls: list[Call] = []
     unasked: dict[UUID, Exception] = {}
+    chooser = _Chooser(automation.current().gateway)
     for journey_id, one in asked.items():
-        version = _next_version(one.left)
-        if version is None:
+        choice = chooser.next(one)
+        if choice is None:
             unasked[journey_id] = _why_nobody(one.situation)
         else:
-            calls.append(Call(new_id(), one.claim, version, one.situation.gates))
+            calls.append(Call(new_id(), one.claim, choice.version, choice.is_probe, one.situation.gates))
     return calls, unasked
 
 
-def _next_version(left: list[Choice]) -> KnownVersion | None:
-    breaker = automation.current().gateway.breaker
-    while left:
-        choice = left.pop(0)
-        version = choice.version
-        if not choice.is_probe or circuits.claim_probe(version.key, version.agent_id, breaker):
-            return version
-    return None
+class _Chooser:
+    """Goes through the candidates of a set, so that together they stay within what each version may be given."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._given: Counter[UUID] = Counter()
+        # Half-open circuits that had no probe to spare: they are asked once a set, not once a journey.
+        self._spent: set[UUID] = set()
+
+    def next(self, asked: _Asked) -> Choice | None:
+        while asked.left:
+            choice = asked.left.pop(0)
+            key = choice.version.key
+            open_calls = asked.situation.running.get(key, 0) + self._given[key]
+            if open_calls < self._settings.max_concurrent_calls and (not choice.is_probe or self._may_probe(choice)):
+                self._given[key] += 1
+                return choice
+        return None
+
+    def _may_probe(self, choice: Choice) -> bool:
+        key = choice.version.key
+        if key in self._spent:
+            return False
+        try:
+            may = circuits.claim_probe(key, choice.version.agent_id, self._settings.breaker)
+        except DatabaseUnavailableError:
+            # Whoever comes next may ask; a journey is not held up for it.
+            may = False
+        if not may:
+            self._spent.add(key)
+        return may
 
 
 def _why_nobody(situation: Situation) -> AnmeiError:

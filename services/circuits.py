@@ -62,7 +62,10 @@ def report(ended: Iterable[tuple[UUID, UUID, str | None]], settings: BreakerSett
     for key, agent_id, error_code in ended:
         one, sum_ = Outcomes.of(error_code), outcomes.get(key, Outcomes())
         outcomes[key] = Outcomes(
-            sum_.successes + one.successes, sum_.failures + one.failures, sum_.tripping + one.tripping
+            sum_.successes + one.successes,
+            sum_.failures + one.failures,
+            sum_.tripping + one.tripping,
+            sum_.neutral + one.neutral,
         )
         agent_ids[key] = agent_id
     if not outcomes:

@@ -20,8 +20,11 @@ GREETINGS_AT_ONCE = 200
 OnReady = Callable[[Collection[UUID]], None]
 
 
-def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: str) -> None:
-    """Post these texts where no greeting was stored yet; `on_ready` hears whose notification became due. Idempotent."""
+def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: str, skip_locked: bool = False) -> None:
+    """Post these texts where no greeting was stored yet; `on_ready` hears whose notification became due. Idempotent.
+
+    With `skip_locked` journeys that somebody else is at work on are left out, for whoever looks again.
+    """
     with (
         tracing.span("greet with the template", texts, attributes={"reason": reason}),
         unit_of_work(Pool.JOURNEYS) as session,
@@ -31,6 +34,7 @@ def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: st
             texts,
             next_step=StepName.NOTIFY_CONSULTANTS,
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
+            skip_locked=skip_locked,
         )
         events.append_message_events(session, [one.message_id for one in greeted])
     if greeted:
@@ -58,5 +62,6 @@ def greet_overdue(*, on_ready: OnReady) -> int:
     if homeless:
         create_conversation(homeless)
     texts = {one.journey_id: automation.template_for(one.username, one.locale, settings) for one in overdue}
-    greet_with_template(texts, on_ready=on_ready, reason="deadline")
+    # One journey that hangs in somebody's transaction must not keep the others from being greeted.
+    greet_with_template(texts, on_ready=on_ready, reason="deadline", skip_locked=True)
     return len(overdue)

@@ -142,8 +142,9 @@ def _first_of_each(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         keys = {("user", row["external_id"])} | ({("webhook", row["webhook_id"])} if row["webhook_id"] else set())
         if not keys & seen:
             first.append(row)
-        seen |= keys
-    return first
+            seen |= keys
+    # In one order in every process: two sets with the same users wait for each other instead of deadlocking.
+    return sorted(first, key=lambda row: str(row["external_id"]))
 
 
 def _acceptance(row: dict[str, Any], made: set[UUID], first: dict[UUID, UUID]) -> Acceptance:
@@ -197,7 +198,7 @@ def skip_reason(registration: Registration, settings: AutomationSettings) -> str
 def _greet_by_seconds(settings: AutomationSettings) -> float | None:
     if settings.welcome_strategy is WelcomeStrategy.AGENT_ONLY:
         return None
-    return (settings.welcome_deadline_ms - journey_plan.TEMPLATE_RESERVE_MS) / 1000
+    return journey_plan.template_seconds(settings.welcome_deadline_ms)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -48,6 +48,11 @@ TEMPLATE_RESERVE_MS = 400
 MAX_LOST_ATTEMPTS = 10
 
 
+def template_seconds(deadline_ms: int) -> float:
+    """Return how long after acceptance the template is due, for a greeting that is due within so many milliseconds."""
+    return (deadline_ms - TEMPLATE_RESERVE_MS) / 1000
+
+
 def steps_from(name: StepName, kind: JourneyKind = JourneyKind.REGISTRATION) -> tuple[StepPlan, ...]:
     """Return the named step's plan and those of the steps after it, in order."""
     plan = PLANS[kind]

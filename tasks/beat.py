@@ -7,6 +7,10 @@ connection ends, however it ended.
 import signal
 import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from uuid import UUID
 
 import psycopg
 
@@ -27,6 +31,7 @@ LEADER_LOCK = 7_300_002
 TICK_SECONDS = 0.1
 SWEEP_SECONDS = 0.5
 ELECTION_SECONDS = 1.0
+STOP_SECONDS = 3.0
 # What is done how often, in seconds; each is a task of its own and safe to run twice.
 MAINTENANCE: dict[TaskName, float] = {
     TaskName.REVIEW_CANARIES: 15.0,
@@ -87,25 +92,45 @@ class Leadership:
 
 
 class Beat:
-    """The loop. Each part runs when it is due; a database that is away skips a turn, nothing more."""
+    """Two loops. The first greets and needs nothing but the database; the second sends messages, and may wait for a broker.
+
+    Each part runs when it is due; a database that is away skips a turn, nothing more.
+    """
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
         self._leadership = Leadership()
         self._sweep_at = 0.0
         self._maintain_at = {name: time.monotonic() + seconds for name, seconds in MAINTENANCE.items()}
+        self._ready: SimpleQueue[Collection[UUID]] = SimpleQueue()
 
     def run(self) -> None:
-        """Run until asked to stop."""
+        """Run until asked to stop; raise when one of the loops meets what it was not made for."""
+        sending = threading.Thread(target=self._send, name="sweep", daemon=True)
+        sending.start()
         while not self.stopping.wait(TICK_SECONDS):
-            try:
-                self.tick()
-            except DatabaseUnavailableError as error:
-                log.warning("beat_turn_skipped", error=error.message)
+            if not sending.is_alive():
+                raise RuntimeError("the sweep ended by itself; its last words are in the log")
+            with _skipping_turns():
+                greet_overdue(on_ready=self._ready.put)
+        # A broker that hangs does not keep the process from ending.
+        sending.join(STOP_SECONDS)
         self._leadership.release()
 
-    def tick(self) -> None:
-        greet_overdue(on_ready=publish_notify)
+    def _send(self) -> None:
+        while not self.stopping.is_set():
+            with _skipping_turns():
+                self._send_ready()
+                self._sweep()
+
+    def _send_ready(self) -> None:
+        """Send what the greetings made due; what comes while this sends, or is lost with it, the sweep finds."""
+        try:
+            publish_notify(self._ready.get(timeout=TICK_SECONDS))
+        except Empty:
+            return
+
+    def _sweep(self) -> None:
         now = time.monotonic()
         if now < self._sweep_at or not self._leadership.held():
             return
@@ -115,6 +140,15 @@ class Beat:
             if now >= at:
                 self._maintain_at[name] = now + MAINTENANCE[name]
                 publish_maintenance(name)
+
+
+@contextmanager
+def _skipping_turns() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailableError as error:
+        log.warning("beat_turn_skipped", error=error.message)
+        time.sleep(TICK_SECONDS)
 
 
 def main() -> None:

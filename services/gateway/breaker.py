@@ -36,11 +36,15 @@ UNCOUNTED_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How calls of one version ended since the last time it was told. `tripping` failures open the circuit at once."""
+    """How calls of one version ended since the last time it was told. `tripping` failures open the circuit at once.
+
+    `neutral` calls say nothing about the agent; what they held of a half-open circuit's probes is given back.
+    """
 
     successes: int = 0
     failures: int = 0
     tripping: int = 0
+    neutral: int = 0
 
     @classmethod
     def of(cls, error_code: str | None) -> "Outcomes":
@@ -48,7 +52,7 @@ class Outcomes:
         if error_code is None:
             return cls(successes=1)
         if error_code in UNCOUNTED_CODES:
-            return cls()
+            return cls(neutral=1)
         return cls(failures=1, tripping=int(error_code in TRIPPING_CODES))
 
 
@@ -100,7 +104,9 @@ def open_time(circuit: Circuit, settings: BreakerSettings) -> timedelta:
 def observe(circuit: Circuit, outcomes: Outcomes, now: datetime, settings: BreakerSettings) -> Circuit:
     """Return the circuit after these calls ended. A window begins with its first failure: success alone leaves no trace."""
     if outcomes.successes + outcomes.failures == 0:
-        return replace(circuit, probes_open=max(0, circuit.probes_open - 1)) if _is_half_open(circuit) else circuit
+        if not _is_half_open(circuit):
+            return circuit
+        return replace(circuit, probes_open=max(0, circuit.probes_open - outcomes.neutral))
     if circuit.state is CircuitState.OPEN:
         # Calls begun before it opened; what they say is known already.
         return circuit
@@ -122,10 +128,10 @@ def _is_half_open(circuit: Circuit) -> bool:
 def _observe_probes(circuit: Circuit, outcomes: Outcomes, now: datetime, settings: BreakerSettings) -> Circuit:
     if outcomes.failures:
         return _opened(circuit, now)
-    succeeded = circuit.probe_successes + outcomes.successes
+    succeeded, ended = circuit.probe_successes + outcomes.successes, outcomes.successes + outcomes.neutral
     if succeeded >= settings.successes_to_close:
         return Circuit()
-    return replace(circuit, probe_successes=succeeded, probes_open=max(0, circuit.probes_open - outcomes.successes))
+    return replace(circuit, probe_successes=succeeded, probes_open=max(0, circuit.probes_open - ended))
 
 
 def _count(circuit: Circuit, outcomes: Outcomes, now: datetime, settings: BreakerSettings) -> Circuit:

@@ -40,10 +40,10 @@ class Desk:
 
     def _serve(self) -> None:
         while True:
-            answered = self._gather()
             try:
+                # What has been paid for comes first.
+                self._writing.settle(self._gather())
                 self._writing.take(self._next_errands())
-                self._writing.settle(answered)
                 self._writing.look()
             except Exception as error:
                 log.exception(log_events.WELCOME_DESK_FAULT, error=type(error).__name__)

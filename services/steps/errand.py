@@ -49,6 +49,11 @@ class Errand:
         if not self.open:
             self.close(None)
 
+    def close_unless_open(self, error: Exception) -> None:
+        """Let the caller go with the error, unless journeys of the errand were claimed, whose end it then waits for."""
+        if not self.open:
+            self.close(error)
+
     def close(self, error: Exception | None) -> None:
         """Let the caller go, with the outcome or an error; only the first time counts."""
         if not self._closed:

@@ -14,7 +14,6 @@ from core import log_events, tracing
 from core.database import Pool, unit_of_work
 from core.errors import DatabaseUnavailableError
 from core.faults import fault_point
-from core.ids import new_id
 from core.logging import get_logger
 from models import StepName
 from queries import agents as agent_queries
@@ -22,21 +21,19 @@ from queries import effects, events
 from queries import steps as step_queries
 from queries.effects import Welcome
 from queries.steps import Claim
-from services import agents, asking, automation, journey_plan, shutdown
-from services.asking import Asking, Heard, Plan
+from services import automation, journey_plan, shutdown
+from services.asking import Asking, Heard
 from services.automation import LateAnswer, WelcomeStrategy
 from services.greeting import greet_with_template
 from services.persist import persist, together_or_alone
+from services.steps.claiming import Batch, claim_all
 from services.steps.errand import Errand, Finish, InHand
 from services.steps.failing import is_retryable, next_retry_seconds, record_failures
 from services.steps.outcome import Outcome
-from services.worker_name import worker_name
 
 log = get_logger(__name__)
 STEP = StepName.GENERATE_WELCOME
 
-# The handle outlives the longest call of an attempt, and not much more.
-HANDLE_SECONDS = 600.0
 # How long calls may go on after the process was asked to stop; then they are handed back.
 STOP_GRACE_SECONDS = 4.0
 # A turn claims no more than about this many journeys, so that answers do not wait long behind claims.
@@ -63,17 +60,25 @@ class Writing:
 
     def room(self) -> int:
         """Return how many more journeys can be taken now; what does not fit waits unclaimed, and is greeted in time anyway."""
-        return CLAIM_AT_ONCE if shutdown.stopping.is_set() else min(self._asking.room(), CLAIM_AT_ONCE)
+        asks_nobody = automation.current().welcome_strategy is WelcomeStrategy.TEMPLATE_ONLY
+        if asks_nobody or self._is_stopped():
+            return CLAIM_AT_ONCE
+        return min(self._asking.room(), CLAIM_AT_ONCE)
 
     def take(self, errands: Sequence[Errand]) -> None:
-        """Claim what is due of these errands' journeys and ask for their welcomes."""
+        """Claim what is due of these errands' journeys and ask for their welcomes; what stopped already claims nothing."""
+        if not errands:
+            return
         self._taking = errands
-        if errands and not self._is_stopped():
-            for errand, error in together_or_alone(errands, self._claim):
-                errand.close(error)
+        if not self._is_stopped():
+            batches, refused = claim_all(errands)
+            for batch in batches:
+                self._begin(batch)
+            for errand, error in refused:
+                errand.close_unless_open(error)
+        self._taking = ()
         for errand in errands:
             errand.close_if_over()
-        self._taking = ()
 
     def settle(self, answered: Collection[Future[AgentAnswer]]) -> None:
         """Finish what was answered, go on to the next candidate where it was not."""
@@ -122,49 +127,45 @@ class Writing:
         for errand in errands:
             errand.close(error)
 
-    def _claim(self, errands: Sequence[Errand]) -> None:
-        token = new_id()
-        settings = automation.current()
-        known = agents.directory()
-        plan: Plan | None = None
-        errand_of = {journey_id: errand for errand in reversed(errands) for journey_id in errand.journey_ids}
-        with tracing.span("claim welcomes", errand_of), unit_of_work() as session:
-            claims = step_queries.claim_steps(
-                session,
-                STEP,
-                list(errand_of),
-                token=token,
-                worker=worker_name(),
-                lease_seconds=journey_plan.LEASE_SECONDS,
-                handle_seconds=HANDLE_SECONDS,
-            )
-            if not claims:
-                return
-            if settings.welcome_strategy is not WelcomeStrategy.TEMPLATE_ONLY:
-                situation = agents.situation(session, known, settings.gateway)
-                plan = self._asking.plan(claims, situation, settings)
-                asking.record(session, plan.calls)
-        fault_point("after_claim")
-        self._hold(claims, token, errand_of)
-        if plan is not None:
-            self._give_up(self._asking.begin(plan))
-            return
-        by_template = {"written_by": "template"}
-        self._finish([Finish(self._ending(one.journey_id, by_template, self._template(one))) for one in claims])
+    def _begin(self, batch: Batch) -> None:
+        self._hold(batch)
+        asked: Collection[UUID] = batch.plan.asked if batch.plan is not None else ()
+        by_template = [claim.journey_id for claim in batch.claims if claim.journey_id not in asked]
+        if by_template:
+            self._end_by_template(by_template)
+        if batch.plan is not None:
+            self._give_up(self._asking.begin(batch.plan))
 
-    def _hold(self, claims: Sequence[Claim], token: UUID, errand_of: Mapping[UUID, Errand]) -> None:
+    def _end_by_template(self, journey_ids: Sequence[UUID]) -> None:
+        """Finish journeys for which no agent is asked: by setting, or because an answer would be too late to be shown."""
+        if automation.current().welcome_strategy is WelcomeStrategy.TEMPLATE_ONLY:
+            written = {"written_by": "template"}
+            self._finish(
+                [Finish(self._ending(one, written, self._template(self._held[one].claim))) for one in journey_ids]
+            )
+            return
+        self._greet(journey_ids, reason="deadline")
+        late = {"written_by": "template", "fallback": "DEADLINE"}
+        self._finish([Finish(self._ending(one, late)) for one in journey_ids])
+
+    def _hold(self, batch: Batch) -> None:
         now = time.monotonic()
         if not self._held:
             self._renew_at = now + journey_plan.LEASE_RENEW_SECONDS
         # A lease of our own that ran out: the call goes on, and nobody would hear it.
-        self._lose([claim.journey_id for claim in claims if claim.journey_id in self._held])
-        has_template = automation.current().welcome_strategy is not WelcomeStrategy.AGENT_ONLY
-        for claim in claims:
-            one = InHand(claim, token, errand_of[claim.journey_id], claim.greeted)
+        self._lose([claim.journey_id for claim in batch.claims if claim.journey_id in self._held])
+        settings = automation.current()
+        has_template = settings.welcome_strategy is not WelcomeStrategy.AGENT_ONLY
+        for claim in batch.claims:
+            one = InHand(claim, batch.token, batch.errand_of[claim.journey_id], claim.greeted)
             one.errand.open.add(claim.journey_id)
             self._held[claim.journey_id] = one
             if has_template and not claim.greeted:
-                heapq.heappush(self._greetings, (now + (claim.greet_in_seconds or 0), claim.journey_id))
+                # Accepted while no template was ever due: it gets what a new one gets.
+                seconds = claim.greet_in_seconds
+                if seconds is None:
+                    seconds = journey_plan.template_seconds(settings.welcome_deadline_ms)
+                heapq.heappush(self._greetings, (now + seconds, claim.journey_id))
 
     def _ask_next(self, errors: Mapping[UUID, Exception]) -> None:
         """Call the next candidate of each journey; where none is left, its last error stands."""
@@ -214,9 +215,11 @@ class Writing:
         ended = [one.ended for one in finishes if one.ended is not None]
         welcomes = [one.welcome for one in finishes if one.welcome is not None]
         stored: dict[UUID, UUID | None] = {}
-        with tracing.span("store welcomes", [one.journey_id for one in welcomes]), unit_of_work() as session:
-            if ended:
-                agent_queries.end_calls(session, ended)
+        with (
+            tracing.span("store welcomes", [one.journey_id for one in welcomes]),
+            unit_of_work(Pool.JOURNEYS) as session,
+        ):
+            # Journeys are locked before their calls, as everywhere.
             if welcomes:
                 stored = effects.store_welcomes(
                     session,
@@ -226,6 +229,8 @@ class Writing:
                     sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
                 )
                 events.append_message_events(session, [one for one in stored.values() if one is not None])
+            if ended:
+                agent_queries.end_calls(session, ended)
             fault_point("before_commit")
         if stored:
             fanout.announce()
@@ -267,7 +272,7 @@ class Writing:
         if not errors:
             return
         retried, final = dict(errors), {}
-        if automation.current().welcome_strategy is WelcomeStrategy.AGENT_THEN_TEMPLATE:
+        if automation.current().welcome_strategy is not WelcomeStrategy.AGENT_ONLY:
             self._greet(errors, reason="agent_failed")
             final = {one: error for one, error in errors.items() if not self._worth_retrying(one, error)}
             retried = {one: error for one, error in errors.items() if one not in final}
@@ -285,7 +290,8 @@ class Writing:
         settings = automation.current()
         failures = self._held[journey_id].claim.failures
         left = next_retry_seconds(settings.retry, failures, chance=0)
-        useful = settings.late_answer is LateAnswer.APPEND
+        asks = settings.welcome_strategy is not WelcomeStrategy.TEMPLATE_ONLY
+        useful = asks and settings.late_answer is LateAnswer.APPEND
         return useful and left is not None and is_retryable(error, failures)
 
     def _fail(self, errors: Mapping[UUID, Exception]) -> None:
@@ -293,11 +299,17 @@ class Writing:
         for journey_id, error in errors.items():
             by_token.setdefault(self._held[journey_id].token, {})[journey_id] = error
         for token, some in by_token.items():
-            self._note_failed(some, persist(partial(self._record, some, token)))
+            outcome = Outcome()
+            # Refused even alone: nothing is recorded, the lease runs out, and the sweep sends the journey again.
+            refused = together_or_alone(list(some.items()), partial(self._record, token, outcome))
+            for (journey_id, _), error in refused:
+                log.error(log_events.WRITE_REFUSED, journey_id=str(journey_id), error=str(error)[:300])
+            self._note_failed(some, outcome)
 
     @staticmethod
-    def _record(errors: Mapping[UUID, Exception], token: UUID) -> Outcome:
-        return record_failures(STEP, errors, token=token, let_go=StepName.NOTIFY_CONSULTANTS)
+    def _record(token: UUID, outcome: Outcome, errors: Sequence[tuple[UUID, Exception]]) -> None:
+        write = partial(record_failures, STEP, dict(errors), token=token, let_go=StepName.NOTIFY_CONSULTANTS)
+        outcome.add(persist(write))
 
     def _note_failed(self, journey_ids: Collection[UUID], outcome: Outcome) -> None:
         if outcome.ready:

@@ -96,3 +96,29 @@ def test_without_redis_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         return through
 
     assert asyncio.run(run()) == 20
+
+
+def test_an_answer_for_a_second_that_is_over_says_nothing_of_the_next(servers: object, clock: Clock) -> None:
+    class Slow(RateLimit):
+        """The second ends while the first answer is on its way."""
+
+        async def _ask(self, limit_per_second: int) -> None:
+            await super()._ask(limit_per_second)
+            if not self._moved:
+                self._moved = True
+                clock.now += 1
+                self._take_permit()
+
+        _moved = False
+
+    async def run() -> int:
+        name = str(new_id())
+        other = RateLimit(name)
+        await admitted([other], 2, 2)
+        one = Slow(name)
+        through = await admitted([one], 5, 2)
+        await one.close()
+        await other.close()
+        return through
+
+    assert asyncio.run(run()) == 2

@@ -5,18 +5,25 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DataError
 
+from clients.agents import AgentCode
+from core.database import unit_of_work
+from core.errors import DatabaseUnavailableError
 from models import StepName
 from queries import effects
-from services import automation
+from queries import steps as step_queries
+from services import automation, circuits
 from services.asking import Asking, Call
-from services.steps import writing
+from services.greeting import greet_overdue
+from services.steps import claiming, writing
 from services.steps.conversation import create_conversation
 from services.steps.errand import Errand, Finish
 from services.steps.outcome import Outcome
 from services.steps.welcome import generate_welcome
 from services.steps.writing import Writing
+from tasks import beat
 from tests.engine.conftest import SimulatedAgent, accept, execute, messages, rows, step
 from tests.support.waiting import wait_until
 
@@ -58,13 +65,13 @@ def test_tasks_that_come_together_share_their_statements(
 ) -> None:
     agent.fault("slow_run", seconds=0.3)
     claimed: list[int] = []
-    claim = Writing._claim
+    claim = claiming._claim
 
-    def counted(self: Writing, errands: Sequence[Errand]) -> None:
+    def counted(errands: Sequence[Errand]) -> claiming.Batch:
         claimed.append(len(errands))
-        claim(self, errands)
+        return claim(errands)
 
-    monkeypatch.setattr(Writing, "_claim", counted)
+    monkeypatch.setattr(claiming, "_claim", counted)
     journeys = opened(12)
     tasks = [Task([one]) for one in journeys]
     assert [task.done() for task in tasks] == [{one} for one in journeys]
@@ -169,3 +176,115 @@ def test_a_process_that_stopped_claims_nothing_more(agent: SimulatedAgent, monke
     monkeypatch.setattr(Writing, "_is_stopped", lambda _: True)
     assert generate_welcome([journey], on_ready=lambda _: None) == Outcome()
     assert (step(journey, WELCOME)[0], agent.calls()) == ("pending", 0)
+
+
+def test_a_database_that_is_away_for_one_claim_costs_no_call_that_is_open(
+    agent: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.fault("slow_run", seconds=0.6, count=1)
+    first, second = opened(2)
+    task = Task([first])
+    wait_until(lambda: agent.calls() == 1)
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError("the database is not available: OperationalError")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step_queries, "claim_steps", away)
+        with pytest.raises(DatabaseUnavailableError):
+            generate_welcome([second], on_ready=lambda _: None)
+    assert task.done() == {first}
+    assert generate_welcome([second], on_ready=lambda _: None).done == {second}
+    assert agent.calls() == 2
+    assert [step(one, WELCOME) for one in (first, second)] == [("succeeded", 1, 0, None)] * 2
+
+
+def test_an_agent_is_not_asked_for_what_would_be_dropped(agent: SimulatedAgent) -> None:
+    automation.change({"late_answer": "drop"}, actor="test")
+    journeys = opened(2)
+    execute("UPDATE journeys SET greet_by_at = now()")
+    assert greet_overdue(on_ready=lambda _: None) == 2
+    execute("UPDATE journeys SET greeted_at = NULL WHERE id = :j", j=journeys[1])
+    assert generate_welcome(journeys, on_ready=lambda _: None).done == set(journeys)
+    assert agent.calls() == 0
+    assert [messages(one) for one in journeys] == [["template"]] * 2
+    assert rows("SELECT DISTINCT result ->> 'fallback' FROM journey_steps WHERE name = :n", n=WELCOME) == [
+        ("DEADLINE",)
+    ]
+
+
+def test_a_call_that_fails_after_a_switch_to_templates_ends_in_the_template_not_in_a_dead_letter(
+    agent: SimulatedAgent,
+) -> None:
+    agent.fault("hung_headers", seconds=0.6)
+    (journey,) = opened()
+    task = Task([journey])
+    wait_until(lambda: rows("SELECT count(*) FROM agent_calls") == [(1,)])
+    automation.change({"welcome_strategy": "template_only"}, actor="test")
+    agent.fault("http_error", status=401, code="unauthorized")
+    execute("UPDATE agents SET timeout_ms = 100")
+    assert task.done() == {journey}
+    assert rows("SELECT count(*) FROM dead_letters") == [(0,)]
+    assert messages(journey) in (["template"], ["agent"])
+
+
+def test_a_half_open_circuit_is_asked_for_a_probe_once_a_set(
+    agent: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((agent_id,),) = rows("SELECT id FROM agents")
+    circuits.report([(agent_id, agent_id, str(AgentCode.BAD_KEY))], automation.current().gateway.breaker)
+    execute("UPDATE agent_circuits SET opened_at = now() - interval '1 hour'")
+    asked: list[bool] = []
+    claim_probe = circuits.claim_probe
+
+    def counted(*arguments: object) -> bool:
+        asked.append(claim_probe(*arguments))  # type: ignore[arg-type]
+        return asked[-1]
+
+    monkeypatch.setattr(circuits, "claim_probe", counted)
+    probes = automation.current().gateway.breaker.probes
+    outcome = generate_welcome(opened(probes + 5), on_ready=lambda _: None)
+    assert asked == [True] * probes + [False]
+    assert (len(outcome.done), len(outcome.waiting)) == (probes, 5)
+
+
+def test_one_journey_in_a_transaction_that_hangs_keeps_nobody_else_from_being_greeted(servers: object) -> None:
+    journeys = opened(3)
+    execute("UPDATE journeys SET greet_by_at = now()")
+    with unit_of_work() as hanging:
+        hanging.execute(text("SELECT 1 FROM journeys WHERE id = :j FOR UPDATE"), {"j": journeys[0]})
+        greet_overdue(on_ready=lambda _: None)
+        assert [messages(one) for one in journeys] == [[], ["template"], ["template"]]
+    assert greet_overdue(on_ready=lambda _: None) == 1
+    assert messages(journeys[0]) == ["template"]
+
+
+def test_journeys_whose_conversation_failed_do_not_hide_the_others(servers: object) -> None:
+    (stuck,) = accept(1)
+    execute("UPDATE journey_steps SET status = 'failed', due_at = NULL WHERE journey_id = :j AND position = 1", j=stuck)
+    (other,) = accept(1)
+    execute("UPDATE journeys SET greet_by_at = now()")
+    assert greet_overdue(on_ready=lambda _: None) == 1
+    assert messages(other) == ["template"]
+
+
+def test_customers_are_greeted_while_the_broker_hangs(servers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(_: object) -> None:
+        released.wait(20)
+
+    monkeypatch.setattr(beat, "publish_notify", hang)
+    running = beat.Beat()
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    try:
+        for _ in range(2):
+            (journey,) = opened()
+            execute("UPDATE journeys SET greet_by_at = now() WHERE id = :j", j=journey)
+            wait_until(lambda journey=journey: messages(journey) == ["template"])  # type: ignore[misc]
+    finally:
+        running.stopping.set()
+        released.set()
+        thread.join(10)
+    assert not thread.is_alive()

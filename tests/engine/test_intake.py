@@ -122,3 +122,10 @@ def test_wrong_fields_are_named_and_nothing_is_written(fields: dict[str, object]
 def test_an_unknown_field_that_cannot_be_stored_is_refused() -> None:
     with pytest.raises(ValidationError, match="NUL"):
         submission("u1", nested={"deep": ["a\x00"]})
+
+
+def test_a_webhook_id_used_for_two_users_in_one_set_fails_none_of_the_set() -> None:
+    first, second, third = intake.accept([submission("u1", "w1"), submission("u2", "w1"), submission("u2", "w9")])
+    assert [one.status for one in (first, second, third)] == ["accepted", "duplicate", "accepted"]
+    assert second.journey_id == first.journey_id
+    assert third.journey_id != first.journey_id

@@ -158,3 +158,13 @@ def test_whatever_happens_it_stays_within_its_budget_and_can_always_recover(
             assert claimed is not None
         circuit = observe(claimed or circuit, OK, now, SETTINGS)
     assert circuit.state is CircuitState.CLOSED
+
+
+def test_each_probe_that_was_hung_up_is_given_back_also_beside_others() -> None:
+    one = claim_probe(OPENED, at(11), SETTINGS)
+    assert one is not None
+    both = claim_probe(one, at(11), SETTINGS)
+    assert both is not None
+    assert after(Outcomes(neutral=2), start=both, when=at(12)).probes_open == 0
+    beside_a_success = after(Outcomes(successes=1, neutral=1), start=both, when=at(12))
+    assert (beside_a_success.probes_open, beside_a_success.probe_successes) == (0, 1)
