@@ -3,9 +3,10 @@
 Authorization code with PKCE (RFC 7636), as OpenID Connect Core 1.0 section 3.1 says. What is foreign ends here.
 """
 
+import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -22,10 +23,13 @@ from pydantic import SecretStr
 from clients.oidc_address import is_allowed_address
 from core.errors import NotAuthenticatedError, TransientError
 
+# Of a call as a whole, from the name's resolution to the last byte.
 TIMEOUT_SECONDS = 5.0
 MAX_REPLY_BYTES = 1024 * 1024
 # How long a provider's description and keys are taken for current.
 FRESH_SECONDS = 600.0
+# A provider that did not describe itself is not asked again for this long: anybody may begin a sign-in.
+FAILED_SECONDS = 5.0
 # A token under an unknown key makes the keys be asked for anew, but not more often than this: anybody may send tokens.
 KEYS_AGAIN_SECONDS = 10.0
 LEEWAY_SECONDS = 30
@@ -65,8 +69,20 @@ class _Known:
     keys_at: float = field(default=float("-inf"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a provider did not describe itself, and when it was asked."""
+
+    issuer: str
+    reason: str
+    asked_at: float
+
+
 _known: dict[str, _Known] = {}
+_failure: _Failure | None = None
 _lock = threading.Lock()
+# Held while a provider is asked to describe itself: one call serves everybody who waits for it.
+_describing = threading.Lock()
 
 
 def authorization_url(provider: Provider, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
@@ -115,7 +131,7 @@ def redeem(provider: Provider, *, code: str, redirect_uri: str, verifier: str, n
 
 def forget() -> None:
     """Drop what is known of providers; the next use asks again."""
-    _known.clear()
+    _remember(None, None)
 
 
 def _checked(provider: Provider, known: _Known, token: str, *, nonce: str, access_token: Any) -> dict[str, Any]:
@@ -159,19 +175,50 @@ def _with_userinfo(known: _Known, claims: dict[str, Any], access_token: Any) -> 
 
 
 def _describe(issuer: str) -> _Known:
-    with _lock:
-        known = _known.get(issuer)
-    if known is not None and time.monotonic() - known.asked_at < FRESH_SECONDS:
+    known = _remembered(issuer)
+    if known is not None:
         return known
-    description = _ask("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-    if description.get("issuer") != issuer:
-        raise OidcUnavailableError("the provider calls itself by another issuer")
+    if not _describing.acquire(timeout=TIMEOUT_SECONDS):
+        raise OidcUnavailableError("the provider takes too long to describe itself")
+    try:
+        return _remembered(issuer) or _discover(issuer)
+    finally:
+        _describing.release()
+
+
+def _remembered(issuer: str) -> _Known | None:
+    """Return what is known and fresh; raise OidcUnavailableError where asking has just failed."""
+    with _lock:
+        known, failure = _known.get(issuer), _failure
+    now = time.monotonic()
+    if known is not None and now - known.asked_at < FRESH_SECONDS:
+        return known
+    if failure is not None and failure.issuer == issuer and now - failure.asked_at < FAILED_SECONDS:
+        raise OidcUnavailableError(failure.reason)
+    return None
+
+
+def _discover(issuer: str) -> _Known:
+    try:
+        description = _ask("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if description.get("issuer") != issuer:
+            raise OidcUnavailableError("the provider calls itself by another issuer")
+    except OidcUnavailableError as error:
+        _remember(None, _Failure(issuer, error.message, time.monotonic()))
+        raise
     fresh = _Known(description, time.monotonic())
+    _remember((issuer, fresh), None)
+    return fresh
+
+
+def _remember(known: tuple[str, _Known] | None, failure: _Failure | None) -> None:
+    global _failure
     with _lock:
         # One provider at a time is configured: what was known of another is of no use any more.
         _known.clear()
-        _known[issuer] = fresh
-    return fresh
+        if known is not None:
+            _known[known[0]] = known[1]
+        _failure = failure
 
 
 def _keys(known: _Known, *, again: bool) -> KeySet:
@@ -204,17 +251,8 @@ def _ask(
     """Make one call and return its JSON object. No redirects: a code or secret goes to the named address only."""
     headers = {"accept": "application/json"} | ({"authorization": f"Bearer {bearer}"} if bearer else {})
     try:
-        with (
-            httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False) as client,
-            client.stream(method, url, data=form, auth=auth, headers=headers) as reply,
-        ):
-            body = b""
-            for piece in reply.iter_bytes():
-                body += piece
-                if len(body) > MAX_REPLY_BYTES:
-                    raise OidcUnavailableError("the provider's reply is larger than allowed")
-            status = reply.status_code
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        status, body = _run(_exchange(method, url, form, auth, headers))
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise OidcUnavailableError(f"the provider cannot be reached: {type(error).__name__}") from None
     if status in (400, 401) and form is not None:
         raise OidcRefusedError("the provider refused the sign-in")
@@ -225,3 +263,31 @@ def _ask(
     if status != 200 or not isinstance(value, dict):
         raise OidcUnavailableError(f"the provider answered {status}")
     return value
+
+
+async def _exchange(
+    method: str, url: str, form: Mapping[str, str] | None, auth: tuple[str, str] | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    """Return status and body; raise TimeoutError where they are not there in time, however they trickle in."""
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as client,
+        client.stream(method, url, data=form, auth=auth, headers=headers) as reply,
+    ):
+        body = b""
+        async for piece in reply.aiter_bytes():
+            body += piece
+            if len(body) > MAX_REPLY_BYTES:
+                raise OidcUnavailableError("the provider's reply is larger than allowed")
+        return reply.status_code, body
+
+
+def _run(call: Coroutine[Any, Any, tuple[int, bytes]]) -> tuple[int, bytes]:
+    """Run the call on a loop of this thread's own: only what is asynchronous can be cut off at any point."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(call)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        # Waits for nothing, unlike asyncio.run: a name that takes minutes to resolve holds nobody up.
+        loop.close()

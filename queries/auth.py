@@ -57,6 +57,13 @@ def find_login(session: Session, username: str) -> User | None:
     return session.scalars(select(User).where(User.username == username, User.password_hash.is_not(None))).one_or_none()
 
 
+def lock_login(session: Session, username: str) -> User | None:
+    """Return who signs in with this name, the row locked until the transaction ends."""
+    return session.scalars(
+        select(User).where(User.username == username, User.password_hash.is_not(None)).with_for_update()
+    ).one_or_none()
+
+
 def find_oidc_user(session: Session, issuer: str, subject: str) -> User | None:
     """Return whom the provider's subject stands for, and note that it was used."""
     used = (
@@ -69,10 +76,15 @@ def find_oidc_user(session: Session, issuer: str, subject: str) -> User | None:
     return session.get(User, user_id) if user_id is not None else None
 
 
+def has_oidc_identity(session: Session, issuer: str, user_id: UUID) -> bool:
+    """Tell whether a subject of this issuer stands for the user."""
+    found = select(OidcIdentity.subject).where(OidcIdentity.issuer == issuer, OidcIdentity.user_id == user_id)
+    return session.execute(found.limit(1)).first() is not None
+
+
 def link_oidc_user(session: Session, issuer: str, subject: str, user_id: UUID) -> None:
-    """Let the subject stand for this user, unless it stands for one already."""
-    row = {"issuer": issuer, "subject": subject, "user_id": user_id}
-    session.execute(insert(OidcIdentity).values(row).on_conflict_do_nothing())
+    """Let the subject stand for this user; raise IntegrityError where it stands for one already."""
+    session.execute(insert(OidcIdentity).values(issuer=issuer, subject=subject, user_id=user_id))
 
 
 def lock_refresh_token(session: Session, token_hash: bytes) -> tuple[RefreshToken, AuthSession, User] | None:

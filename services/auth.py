@@ -63,7 +63,7 @@ class Identity:
     @property
     def actor(self) -> str:
         """Name them in the audit log: staff by name, a customer by our id, which says nothing once they are erased."""
-        return self.username if not self.roles.isdisjoint(STAFF) else f"customer:{self.user_id}"
+        return self.username if not self.roles.isdisjoint(STAFF) else f"{audit.CUSTOMER_PREFIX}{self.user_id}"
 
     def may(self, permission: Permission) -> bool:
         return allows(permission, self.roles)
@@ -126,7 +126,8 @@ def note_link(session: Session, user_id: UUID, *, issuer: str, origin: str) -> N
 def open_customer_session(customer: str, *, minted_by: Identity, origin: str) -> Tokens:
     """Sign a customer in on behalf of the signup service, by our id or its `user_id`; raise NotFoundError.
 
-    The session has a customer's rights only, whatever roles the signup service gave the user.
+    The session has a customer's rights only, whatever roles the signup service gave the user. Who holds it reads what the
+    customer reads, so it counts as a look at them.
     """
     minted_by.require(Permission.MINT_CUSTOMER_TOKENS)
     with unit_of_work() as session:
@@ -135,9 +136,8 @@ def open_customer_session(customer: str, *, minted_by: Identity, origin: str) ->
             raise NotFoundError("no such customer", code="CUSTOMER_NOT_FOUND")
         opened = _open_session(session, user, SessionKind.CUSTOMER, origin=origin)
         granted = _issue(session, opened, user)
-        audit.record(
-            session, actor=minted_by.actor, action="auth.customer_token", subject=f"user:{user.id}", origin=origin
-        )
+        for action in ("auth.customer_token", audit.REVEAL):
+            audit.record(session, actor=minted_by.actor, action=action, subject=f"user:{user.id}", origin=origin)
     return granted
 
 
@@ -153,25 +153,26 @@ def check_password(username: str, password: SecretStr, *, origin: str) -> User:
         f"origin:{origin}": FAILURES_ORIGIN,
     }
     with unit_of_work() as session:
-        locked_seconds = queries.count_attempt(
-            session,
-            limits,
-            window_seconds=FAILURE_WINDOW_SECONDS,
-            first_seconds=LOCK_FIRST_SECONDS,
-            longest_seconds=LOCK_LONGEST_SECONDS,
-        )
+        locked_seconds = _count_attempt(session, limits)
         user = queries.find_login(session, username)
     if locked_seconds is not None:
         log.warning(log_events.LOGIN_LOCKED, username=username, origin=origin)
-        raise RateLimitedError(
-            "too many failed sign-ins", code="LOGIN_LOCKED", retry_after_seconds=int(locked_seconds) + 1
-        )
+        raise _locked(locked_seconds)
     if not _fits(user, password) or user is None or not user.is_active:
         log.warning(log_events.LOGIN_REFUSED, username=username, origin=origin)
         raise NotAuthenticatedError("the name or the password is wrong", code="LOGIN_FAILED")
     with unit_of_work() as session:
         queries.forget_attempts(session, [f"name:{name}@{origin}", f"name:{name}"])
     return user
+
+
+def count_provider_sign_in(*, origin: str) -> None:
+    """Count a sign-in that makes us ask a provider, with the address's others; raise RateLimitedError for too many."""
+    with unit_of_work() as session:
+        locked_seconds = _count_attempt(session, {f"origin:{origin}": FAILURES_ORIGIN})
+    if locked_seconds is not None:
+        log.warning(log_events.LOGIN_LOCKED, origin=origin)
+        raise _locked(locked_seconds)
 
 
 def refresh(refresh_token: SecretStr) -> Tokens:
@@ -271,6 +272,20 @@ def as_identity(found: SignedIn) -> Identity:
 def _staff_roles(stored: list[str]) -> frozenset[Role]:
     """Return what a member of staff may be; roles unknown to us, and a customer's, count for nothing."""
     return frozenset(Role(role) for role in stored if role in set(Role) - {Role.CUSTOMER})
+
+
+def _count_attempt(session: Session, limits: dict[str, int]) -> float | None:
+    return queries.count_attempt(
+        session,
+        limits,
+        window_seconds=FAILURE_WINDOW_SECONDS,
+        first_seconds=LOCK_FIRST_SECONDS,
+        longest_seconds=LOCK_LONGEST_SECONDS,
+    )
+
+
+def _locked(seconds: float) -> RateLimitedError:
+    return RateLimitedError("too many failed sign-ins", code="LOGIN_LOCKED", retry_after_seconds=int(seconds) + 1)
 
 
 def _open_session(session: Session, user: User, kind: SessionKind, *, origin: str) -> AuthSession:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from pydantic import SecretStr
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from clients import oidc as client
 from clients.oidc import OidcRefusedError, OidcUnavailableError, Provider
@@ -17,9 +18,10 @@ from core.crypto import UndecryptableError, decrypt, encrypt
 from core.database import unit_of_work
 from core.errors import ConflictError, NotAllowedError, NotFoundError
 from core.logging import get_logger
+from core.passwords import hash_password
 from models import User
 from queries import auth as queries
-from services import auth, sign_in, tokens, users
+from services import audit, auth, sign_in, tokens, users
 from services.permissions import Role
 from services.sealed import unseal
 from services.sign_in import SignInSettings
@@ -29,6 +31,8 @@ from services.users import StaffChange
 PENDING_SECONDS = 600
 ACTOR = "sign-in"
 LONGEST_NAME = 200
+# The second finds what another made meanwhile.
+FIRST_SIGN_IN_TRIES = 2
 
 log = get_logger(__name__)
 
@@ -39,6 +43,16 @@ class Begun:
 
     url: str
     pending: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class _Newcomer:
+    """Somebody the provider vouches for and whom nobody here knows yet."""
+
+    subject: str
+    name: str
+    display_name: str | None
+    roles: list[Role]
 
 
 def provider_name() -> str | None:
@@ -63,7 +77,7 @@ def complete(pending: SecretStr, answer: Mapping[str, str], *, origin: str) -> t
     """Finish a sign-in with what the provider sent the browser back with; return the session's cookie and where to go on.
 
     Raises OidcRefusedError, OidcUnavailableError, NotAllowedError (no role, switched off, no account), ConflictError (the
-    name is another's, or nobody would be left to administer).
+    name is another's, or nobody would be left to administer), RateLimitedError for too many from one address.
     """
     settings, begun = _settings(), _read(pending)
     if not secrets.compare_digest(answer.get("state", "").encode(), begun["state"].encode()):
@@ -71,6 +85,8 @@ def complete(pending: SecretStr, answer: Mapping[str, str], *, origin: str) -> t
     # RFC 9207: who answers names itself, where it does.
     if answer.get("error") or not answer.get("code") or answer.get("iss", settings.issuer) != settings.issuer:
         raise OidcRefusedError("the provider refused the sign-in")
+    # Before the provider is asked, and only for who began a sign-in: links put before others lock nobody's office out.
+    auth.count_provider_sign_in(origin=origin)
     claims = client.redeem(
         _provider(settings),
         code=answer["code"],
@@ -107,35 +123,66 @@ def _account_of(claims: Mapping[str, Any], settings: SignInSettings, *, origin: 
 
 
 def _find_or_make(claims: Mapping[str, Any], settings: SignInSettings, roles: list[Role], *, origin: str) -> User:
-    subject = claims["sub"]
     with unit_of_work() as session:
-        linked = queries.find_oidc_user(session, settings.issuer, subject)
-        if linked is not None:
-            return linked
-        name = claims.get(settings.username_claim)
-        if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
-            raise NotAllowedError("the provider tells no usable name", code="OIDC_NO_NAME")
-        namesake = queries.find_login(session, name)
-    if namesake is not None and not settings.link_by_name:
-        raise ConflictError("another account has this name", code="OIDC_NAME_TAKEN")
-    if namesake is None and not settings.create_accounts:
+        linked = queries.find_oidc_user(session, settings.issuer, claims["sub"])
+    if linked is not None:
+        return linked
+    newcomer = _Newcomer(claims["sub"], _name_of(claims, settings), _display_name(claims), roles)
+    # A password nobody knows: the account is staff's like any other, and an administrator may give it one. It is hashed
+    # here as that takes its time, which no transaction should.
+    password_hash = hash_password(tokens.new_opaque_token())
+    for _ in range(FIRST_SIGN_IN_TRIES):
+        try:
+            with unit_of_work() as session:
+                return _first_sign_in(session, newcomer, settings, password_hash, origin=origin)
+        except IntegrityError:
+            # Of two at once one has made the account or the link; the other looks again and finds it.
+            continue
+    raise _name_taken()
+
+
+def _first_sign_in(
+    session: Session, newcomer: _Newcomer, settings: SignInSettings, password_hash: str, *, origin: str
+) -> User:
+    """Make or take over the account and link the subject to it, both or neither; raise IntegrityError if another was first."""
+    namesake = queries.lock_login(session, newcomer.name)
+    linked = queries.find_oidc_user(session, settings.issuer, newcomer.subject)
+    if linked is not None:
+        return linked
+    if namesake is not None:
+        # Whom another subject stands for is somebody else, who had the name at the provider before.
+        if not settings.link_by_name or queries.has_oidc_identity(session, settings.issuer, namesake.id):
+            raise _name_taken()
+    elif not settings.create_accounts:
         raise NotAllowedError("there is no account for this person", code="OIDC_NO_ACCOUNT")
-    # A password nobody knows: the account is staff's like any other, and an administrator may give it one.
-    user = namesake or users.create_staff_user(
-        name, tokens.new_opaque_token(), roles, actor=ACTOR, display_name=_display_name(claims), origin=origin
+    user = namesake or users.add_staff_user(
+        session,
+        newcomer.name,
+        password_hash,
+        newcomer.roles,
+        actor=ACTOR,
+        display_name=newcomer.display_name,
+        origin=origin,
     )
-    return _link(settings.issuer, subject, user.id, origin=origin)
+    queries.link_oidc_user(session, settings.issuer, newcomer.subject, user.id)
+    auth.note_link(session, user.id, issuer=settings.issuer, origin=origin)
+    return user
 
 
-def _link(issuer: str, subject: str, user_id: UUID, *, origin: str) -> User:
-    with unit_of_work() as session:
-        # Of two first sign-ins at once one links; the other finds whom.
-        queries.link_oidc_user(session, issuer, subject, user_id)
-        linked = queries.find_oidc_user(session, issuer, subject)
-        auth.note_link(session, user_id, issuer=issuer, origin=origin)
-    if linked is None:
-        raise NotFoundError("the account is gone", code="USER_NOT_FOUND")
-    return linked
+def _name_of(claims: Mapping[str, Any], settings: SignInSettings) -> str:
+    """Return the name that the claims give somebody here; raise NotAllowedError where it is none or not theirs."""
+    told = claims.get(settings.username_claim)
+    name = told.strip() if isinstance(told, str) else ""
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or audit.is_reserved(name):
+        raise NotAllowedError("the provider tells no usable name", code="OIDC_NO_NAME")
+    # An address that was only typed in may be anybody's (Core, 5.1).
+    if settings.username_claim == "email" and claims.get("email_verified") is not True:
+        raise NotAllowedError("the provider did not verify the address", code="OIDC_NO_NAME")
+    return name
+
+
+def _name_taken() -> ConflictError:
+    return ConflictError("another account has this name", code="OIDC_NAME_TAKEN")
 
 
 def _display_name(claims: Mapping[str, Any]) -> str | None:

@@ -39,32 +39,44 @@ def create_staff_user(
     """
     wanted = _checked_roles(roles)
     _check_password(password)
+    hashed = hash_password(password)
+    try:
+        with unit_of_work() as session:
+            return add_staff_user(
+                session, username, hashed, wanted, actor=actor, display_name=display_name, origin=origin
+            )
+    except IntegrityError:
+        raise ConflictError("this name is taken", code="USERNAME_TAKEN") from None
+
+
+def add_staff_user(
+    session: Session,
+    username: str,
+    password_hash: str,
+    roles: Sequence[Role | str],
+    *,
+    actor: str,
+    display_name: str | None = None,
+    origin: str | None = None,
+) -> User:
+    """Add a user who signs in to the caller's transaction; raise IntegrityError when the name is taken."""
+    wanted = _checked_roles([Role(role) for role in roles])
     user = User(
         id=new_id(),
         username=username,
-        password_hash=hash_password(password),
+        password_hash=password_hash,
         roles=wanted,
         primary_role=wanted[0],
         registered_at=utc_now(),
     )
-    try:
-        with unit_of_work() as session:
-            session.add(user)
-            session.flush()
-            if Role.CONSULTANT in wanted:
-                session.add(Consultant(user_id=user.id, display_name=display_name or username))
-            audit.record(
-                session,
-                actor=actor,
-                action="user.create",
-                subject=f"user:{user.id}",
-                after={"roles": wanted},
-                origin=origin,
-            )
-            session.flush()
-            session.refresh(user)
-    except IntegrityError:
-        raise ConflictError("this name is taken", code="USERNAME_TAKEN") from None
+    session.add(user)
+    session.flush()
+    if Role.CONSULTANT in wanted:
+        session.add(Consultant(user_id=user.id, display_name=display_name or username))
+    after = {"roles": wanted}
+    audit.record(session, actor=actor, action="user.create", subject=f"user:{user.id}", after=after, origin=origin)
+    session.flush()
+    session.refresh(user)
     return user
 
 

@@ -17,14 +17,16 @@ from core.ids import new_id
 from models import DeadLetter, JourneyStep, StepName
 from services import agents_admin, dashboard, users
 from services.permissions import Role
+from tests.admin.providers import guest as guest
+from tests.admin.providers import provider as provider
+from tests.admin.providers import simulator as simulator
+from tests.admin.sites import BASE as BASE
 from tests.admin.sites import PASSWORD as PASSWORD
 from tests.admin.sites import browser as browser
 from tests.admin.sites import browser_for as browser_for
 from tests.admin.sites import chromium as chromium
 from tests.admin.sites import site as site
 from tests.support.factories import create_agent, create_conversation, create_journey, create_user
-
-BASE = "https://testserver"
 
 
 @pytest.fixture(scope="session", autouse=True)

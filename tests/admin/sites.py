@@ -14,6 +14,7 @@ from services.permissions import Role
 from tests.admin.browser import Browser, find_chromium
 from tests.support.waiting import wait_until
 
+BASE = "https://testserver"
 PASSWORD = "a long enough password"
 
 
