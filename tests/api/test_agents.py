@@ -39,7 +39,9 @@ def test_an_agent_is_made_changed_and_in_force_and_its_key_never_shown(client: T
         row = session.scalars(select(Agent)).one()
         assert decrypt(row.api_key_encrypted).get_secret_value() == "app-new-secret"
         assert (row.enabled, row.timeout_ms) == (False, 5000)
-        entries = session.scalars(select(AuditEntry).where(AuditEntry.action.startswith("agent."))).all()
+        entries = session.scalars(
+            select(AuditEntry).where(AuditEntry.action.startswith("agent.")).order_by(AuditEntry.id)
+        ).all()
     assert [entry.action for entry in entries] == ["agent.create", "agent.change", "agent.change"]
     told = str([(entry.before, entry.after) for entry in entries])
     assert "secret" not in told
