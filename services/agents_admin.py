@@ -28,6 +28,8 @@ from services.kept import Kept
 # What somebody changed to repair an agent: its circuit need not wait to find out.
 REPAIRS = frozenset({"provider", "base_url", "app_id", "api_key_encrypted", "mode"})
 FIGURES_FRESH_SECONDS = 3.0
+# A page waits so long for figures nobody has collected yet.
+PATIENCE_SECONDS = 0.4
 IN_USE = frozenset({VersionStatus.ACTIVE, VersionStatus.CANARY})
 # What a circuit says to the next call, as an operator reads it.
 CIRCUITS = {Gate.CLOSED: "closed", Gate.PROBE: "half_open", Gate.OPEN: "open"}
@@ -282,9 +284,18 @@ def statistics(*, since: datetime) -> list[AgentFigures]:
     return _statistics(figures)
 
 
-def recent(*, days: int) -> list[AgentFigures]:
-    """Like `statistics` of the last days, with figures of calls that may be some seconds old (services.kept); circuits never."""
-    return _statistics(_recent.get(days))
+def recent(*, days: int) -> list[AgentFigures] | None:
+    """Like `statistics` of the last days, with figures of calls that may be some seconds old (services.kept); circuits never.
+
+    None while nobody has collected them yet: they are, and a later call has them.
+    """
+    figures = _recent.find(days, patience_seconds=PATIENCE_SECONDS)
+    return _statistics(figures) if figures is not None else None
+
+
+def standing() -> list[AgentFigures]:
+    """Return every agent and version with its circuit as it is, and no figures of calls: there at once."""
+    return _statistics({})
 
 
 def forget() -> None:

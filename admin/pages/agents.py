@@ -15,7 +15,7 @@ from core.errors import ConflictError, NotFoundError
 from models import Agent
 from services import agent_check, agents_admin
 from services.agent_check import Check
-from services.agents_admin import AgentChange, NewAgent, NewVersion, VersionChange
+from services.agents_admin import AgentChange, AgentFigures, NewAgent, NewVersion, VersionChange
 from services.permissions import Permission
 
 router = pages("/agents")
@@ -32,6 +32,11 @@ def listed(visit: Manager) -> Response:
     return _list(visit)
 
 
+@router.get("/live")
+def listed_live(visit: Manager) -> Response:
+    return visit.live("agent_statistics.html", statistics=agents_admin.recent(days=STATISTICS_DAYS))
+
+
 @router.post("")
 def create(visit: Manager) -> Response:
     try:
@@ -45,6 +50,11 @@ def create(visit: Manager) -> Response:
 @router.get("/{agent_id}")
 def show(agent_id: UUID, visit: Manager) -> Response:
     return _page(visit, agent_id)
+
+
+@router.get("/{agent_id}/live")
+def live(agent_id: UUID, visit: Manager) -> Response:
+    return visit.live("agent_statistics.html", statistics=_statistics(agent_id))
 
 
 @router.post("/{agent_id}")
@@ -163,8 +173,6 @@ def _page(
     chosen: str = "",
 ) -> Response:
     agent, versions = _find(agent_id), agents_admin.versions(agent_id)
-    figures = agents_admin.recent(days=STATISTICS_DAYS)
-    own: list[Any] = [one for one in figures if one.agent_id == agent_id]
     return visit.page(
         "agent.html",
         status=status,
@@ -172,16 +180,21 @@ def _page(
         versions=versions,
         # The agent as it is stands for itself.
         pairs=[("", agent.name), *((one.id, f"v{one.number} {one.label}") for one in versions)],
-        figures={one.version_id: one for one in own},
+        statistics=_statistics(agent_id),
+        own=[one for one in agents_admin.standing() if one.agent_id == agent_id],
         days=STATISTICS_DAYS,
         problem=problem,
         checked=checked,
         chosen=chosen,
-        own=own,
         providers=[(one, one) for one in PROVIDERS],
         modes=[(one, one) for one in MODES],
         statuses=STATUSES,
     )
+
+
+def _statistics(agent_id: UUID) -> list[AgentFigures] | None:
+    figures = agents_admin.recent(days=STATISTICS_DAYS)
+    return [one for one in figures if one.agent_id == agent_id] if figures is not None else None
 
 
 def _find(agent_id: UUID) -> Agent:

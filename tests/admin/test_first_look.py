@@ -3,13 +3,15 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
 
 from queries import dashboard as queries
-from services import dashboard, panel
+from queries import gateway as gateway_queries
+from services import agents_admin, dashboard, panel
 from services.dashboard import Window
 from tests.admin.browser import Browser, find_chromium
 from tests.admin.conftest import Story, Visitor
@@ -27,9 +29,22 @@ def slow(database: str) -> Iterator[None]:
         connection.rollback()
 
 
+def hold_up(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> threading.Event:
+    """Make this query wait until the event is set."""
+    going_on, ask = threading.Event(), getattr(module, name)
+
+    def held_up(*arguments: Any, **named: Any) -> Any:
+        assert going_on.wait(20)
+        return ask(*arguments, **named)
+
+    monkeypatch.setattr(module, name, held_up)
+    return going_on
+
+
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(dashboard, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(agents_admin, "PATIENCE_SECONDS", 0.05)
     yield
     panel.forget()
 
@@ -48,13 +63,7 @@ def test_the_page_is_there_while_its_figures_are_computed(
 
 
 def test_each_part_is_shown_when_it_is_there(admin: Visitor, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    going_on, list_steps = threading.Event(), queries.list_steps
-
-    def held_up(*arguments: Any) -> Any:
-        assert going_on.wait(20)
-        return list_steps(*arguments)
-
-    monkeypatch.setattr(queries, "list_steps", held_up)
+    going_on = hold_up(monkeypatch, queries, "list_steps")
 
     def open_parts() -> int:
         return admin.get("/admin/dashboard/live?window=7d").text.count(COMPUTING)
@@ -63,6 +72,25 @@ def test_each_part_is_shown_when_it_is_there(admin: Visitor, story: Story, monke
     assert "welcome" in admin.get("/admin/dashboard?window=7d").text
     going_on.set()
     wait_until(lambda: open_parts() == 0)
+
+
+def test_agents_can_be_managed_while_their_figures_are_computed(
+    admin: Visitor, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = ("/admin/agents", f"/admin/agents/{story.agent.id}")
+    going_on = hold_up(monkeypatch, gateway_queries, "list_outcomes")
+    for path in pages:
+        page = admin.get(path).text
+        assert page.count(COMPUTING) == 1
+        assert f'data-live="{path}/live"' in page
+        assert COMPUTING in admin.get(f"{path}/live").text
+    # What is done to a circuit needs no figures.
+    assert f"/admin/agents/{story.agent.id}/circuit" in admin.get(pages[1]).text
+    going_on.set()
+    for path in pages:
+        wait_until(lambda path=path: COMPUTING not in admin.get(f"{path}/live").text)  # type: ignore[misc]
+        page = admin.get(path).text
+        assert (COMPUTING in page, f"{path}/live" in page) == (False, False)
 
 
 def test_the_api_answers_whole_figures_or_waits(story: Story, database: str) -> None:
