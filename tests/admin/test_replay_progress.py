@@ -48,7 +48,7 @@ def test_the_operator_is_led_to_the_progress_and_sees_it_until_it_is_done(admin:
     assert place
     page = admin.get(begun.headers["location"]).text
     assert "The selected steps are under way again" in page
-    assert figures(page) == {"Wait for their turn": "9", "Under way": "1", "Succeeded": "0", "Failed again": "0"}
+    assert figures(page) == {"Wait for their turn": "9", "Under way": "1", "Went well": "0", "Failed again": "0"}
     assert 'aria-live="polite"' in page
     live, said = f"{place.group()}/live", f"{place.group()}/said/live"
     assert "Under way: 0 % are done." in admin.get(said).text
@@ -56,7 +56,7 @@ def test_the_operator_is_led_to_the_progress_and_sees_it_until_it_is_done(admin:
     move("failed", 1)
     part = admin.get(live)
     assert "5 of 10 done" in part.text
-    assert figures(part.text) == {"Wait for their turn": "5", "Under way": "0", "Succeeded": "4", "Failed again": "1"}
+    assert figures(part.text) == {"Wait for their turn": "5", "Under way": "0", "Went well": "4", "Failed again": "1"}
     assert admin.get(live, headers={"if-none-match": part.headers["etag"]}).status_code == 304
     move("succeeded", 9)
     # Closed and opened again: the same numbers, from the record.
