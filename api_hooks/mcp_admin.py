@@ -123,9 +123,11 @@ def remove_tool(tool_id: UUID, admin: Admin, origin: Origin) -> dict[str, Any]:
     return ok(None, "tool removed")
 
 
-@router.post("/tools/{tool_id}/test-call", summary="Call a tool and see its answer; logged as a test call")
-async def test_call(tool_id: UUID, call: TestCall, admin: Admin) -> dict[str, Any]:
-    return ok(await testcalls.call_once(tool_id, call.arguments, actor=admin.actor, acting_for=call.acting_for))
+@router.post("/tools/{tool_id}/test-call", summary="Call a tool and see its answer; logged as a test call, and audited")
+async def test_call(tool_id: UUID, call: TestCall, admin: Admin, origin: Origin) -> dict[str, Any]:
+    return ok(
+        await testcalls.call_once(tool_id, call.arguments, actor=admin.actor, origin=origin, acting_for=call.acting_for)
+    )
 
 
 @router.get("/call-logs", summary="Search the call log, newest first")

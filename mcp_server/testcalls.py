@@ -13,18 +13,19 @@ from mcp_server.catalogue import Catalogue, documentation
 from mcp_server.limits import RateLimiter
 from mcp_server.recorder import CallRecorder
 from mcp_server.tools import TOOLBOX
-from services import mcp_registry
+from services import mcp_registry, reveal
 
 TRANSPORT = "test-call"
 
 
 async def call_once(
-    tool_id: UUID, arguments: dict[str, Any], *, actor: str, acting_for: str | None = None
+    tool_id: UUID, arguments: dict[str, Any], *, actor: str, origin: str | None, acting_for: str | None = None
 ) -> dict[str, Any]:
     """Call the tool and return `{"success", "result", "duration_ms"}`.
 
-    A disabled tool may be tried, and customers may be named by their ids whatever the group. Raise NotFoundError, or
-    InvalidInputError where the row cannot be offered at all.
+    A disabled tool may be tried, and customers may be named by their ids whatever the group. What it answers is not
+    masked, so the look is in the audit log before the call begins. Raise NotFoundError, or InvalidInputError where the
+    row cannot be offered at all.
     """
     registry = await asyncio.to_thread(mcp_registry.current)
     catalogue = Catalogue(registry, TOOLBOX, trying=tool_id)
@@ -37,6 +38,15 @@ async def call_once(
             raise NotFoundError("no such tool", code="MCP_TOOL_NOT_FOUND")
         raise InvalidInputError(f"the tool cannot be offered: {problem}", code="MCP_TOOL_UNUSABLE")
     caller = Caller(catalogue.groups[offered.entry.group_id].entry, TRANSPORT, f"admin:{actor}", acting_for)
+    await asyncio.to_thread(
+        reveal.note_tool_call,
+        tool_id,
+        offered.entry.name,
+        actor=actor,
+        user_id=arguments.get("user_id"),
+        acting_for=acting_for,
+        origin=origin,
+    )
     recorder, limiter = CallRecorder(), RateLimiter(get_settings().require_redis_url())
     runner = ToolRunner(lambda: catalogue, limiter, recorder)
     started = asyncio.get_running_loop().time()

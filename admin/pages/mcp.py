@@ -136,7 +136,7 @@ def remove_tool(tool_id: UUID, visit: Manager) -> Response:
 
 @router.post("/tools/{tool_id}/test")
 async def test_call(tool_id: UUID, visit: Manager) -> Response:
-    """Call the tool with the form's arguments and show what it answers; logged as a test call."""
+    """Call the tool with the form's arguments and show what it answers; logged as a test call, and audited as a look."""
     text = visit.form.text("arguments").strip() or "{}"
     try:
         arguments = json.loads(text)
@@ -146,7 +146,9 @@ async def test_call(tool_id: UUID, visit: Manager) -> Response:
         problem = visit.gettext("The arguments must be a JSON object.")
         return await run_in_threadpool(_tool, visit, tool_id, status=422, problem=problem, arguments=text)
     acting_for = storable(visit.form.text("acting_for"))
-    answer = await testcalls.call_once(tool_id, arguments, actor=visit.actor, acting_for=acting_for)
+    answer = await testcalls.call_once(
+        tool_id, arguments, actor=visit.actor, origin=visit.origin, acting_for=acting_for
+    )
     return await run_in_threadpool(_tool, visit, tool_id, answer=answer, arguments=text)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from services import mcp_seed, mcp_tools
 from tests.admin.conftest import SignIn, Visitor
 from tests.api.test_personal_data import HIDDEN, looks
 from tests.personal.seeding import NAMES, VALUES, Seeded, found, seed
@@ -39,6 +40,19 @@ def test_pages_show_nobody_until_asked(sign_in: SignIn, admin: Visitor, seeded: 
         (operator.username, f"dead_letter:{seeded.letter_id}"),
         (admin.username, f"user:{seeded.user.id}"),
     ]
+
+
+def test_what_a_tool_tells_when_it_is_tried_is_a_look_too(admin: Visitor, seeded: Seeded) -> None:
+    mcp_seed.ensure_seed()
+    tool = next(one.id for one in mcp_tools.list_tools() if one.tool_name == "get_user_profile")
+    path = f"/admin/mcp/tools/{tool}/test"
+    arguments = json.dumps({"user_id": VALUES["external_id"]})
+    assert looks() == []
+    assert VALUES["username"] in admin.post(path, {"arguments": arguments}).text
+    assert looks() == [(admin.username, f"mcp_tool:{tool}")]
+    # What is no object is not called, so nobody was looked at.
+    assert admin.post(path, {"arguments": "[]"}).status_code == 422
+    assert len(looks()) == 1
 
 
 def test_the_form_of_a_replay_is_filled_only_with_what_was_revealed(sign_in: SignIn, seeded: Seeded) -> None:

@@ -73,6 +73,17 @@ def test_consultants_and_the_customer_see_the_conversation_without_asking(
     assert looks() == []
 
 
+def test_a_token_of_a_customers_is_a_look_at_them(client: TestClient, operator: Person, seeded: Seeded) -> None:
+    minted = client.post(f"{V1}/auth/customer-token", json={"user_id": VALUES["external_id"]}, headers=operator.headers)
+    assert minted.status_code == 200
+    headers = {"Authorization": f"Bearer {minted.json()['data']['access_token']}"}
+    assert VALUES["username"] in client.get(f"{V1}/conversations", headers=headers).text
+    assert looks() == [(operator.username, f"user:{seeded.user.id}")]
+    nobody = client.post(f"{V1}/auth/customer-token", json={"user_id": "nobody"}, headers=operator.headers)
+    assert nobody.status_code == 404
+    assert len(looks()) == 1
+
+
 def test_a_look_at_nothing_is_no_look(client: TestClient, operator: Person) -> None:
     for path in (f"{V1}/journeys/01980000-0000-7000-8000-000000000000", f"{V1}/journeys"):
         client.get(f"{path}?reveal=true", headers=operator.headers)

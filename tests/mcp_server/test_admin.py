@@ -11,9 +11,11 @@ from fastapi.testclient import TestClient
 from api_hooks import mcp_admin
 from api_hooks.auth import current_user
 from api_hooks.responses import install_error_handlers
-from core.errors import NotAuthenticatedError
+from core.errors import DatabaseUnavailableError, NotAuthenticatedError
 from core.ids import new_id
+from mcp_server.calls import ToolRunner
 from models import User
+from services import reveal
 from services.auth import Identity
 from services.permissions import Role
 from tests.mcp_server.support import Client, RunningServer, group_id, key_of, logged, rows
@@ -123,6 +125,55 @@ def test_a_tool_is_changed_tried_and_documented(admin: TestClient, customer: Use
     assert listed["problem"] is None
     wrong = admin.put(f"tools/{profile}", json={"input_schema": {}})
     assert wrong.status_code == 422
+
+
+def looks() -> list[tuple[Any, ...]]:
+    return rows("SELECT actor, subject, after FROM audit_log WHERE action = 'personal_data.reveal' ORDER BY id")
+
+
+def test_what_a_test_call_shows_of_somebody_is_audited_before_the_call(
+    admin: TestClient, customer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, metrics = tool_id(admin, "get_user_profile"), tool_id(admin, "get_business_metrics")
+    before_the_call: list[list[tuple[Any, ...]]] = []
+    call = ToolRunner.call
+
+    async def seen(self: ToolRunner, *arguments: Any, **named: Any) -> Any:
+        before_the_call.append(looks())
+        return await call(self, *arguments, **named)
+
+    monkeypatch.setattr(ToolRunner, "call", seen)
+    named = {"arguments": {"user_id": customer.external_id}, "acting_for": str(customer.id)}
+    assert data(admin.post(f"tools/{profile}/test-call", json=named))["success"] is True
+    # Whom nobody here goes by may be written as anything, a telephone's number too, and stays out of the log.
+    data(admin.post(f"tools/{profile}/test-call", json={"arguments": {"user_id": "+8613800000000"}}))
+    data(admin.post(f"tools/{metrics}/test-call", json={}))
+    own = str(customer.id)
+    told = [
+        (profile, "get_user_profile", own, own),
+        (profile, "get_user_profile", "nobody", None),
+        (metrics, "get_business_metrics", None, None),
+    ]
+    expected = [
+        ("the admin", f"mcp_tool:{tool}", {"tool": name, "user_id": about, "acting_for": on_behalf_of})
+        for tool, name, about, on_behalf_of in told
+    ]
+    assert looks() == expected
+    assert before_the_call == [expected[:1], expected[:2], expected]
+
+
+def test_a_call_that_cannot_be_audited_is_not_made(
+    admin: TestClient, customer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError("the database does not answer")
+
+    profile = tool_id(admin, "get_user_profile")
+    monkeypatch.setattr(reveal.audit, "record", away)
+    answer = admin.post(f"tools/{profile}/test-call", json={"arguments": {"user_id": customer.external_id}})
+    assert answer.status_code == 503
+    assert "小美" not in answer.text
+    assert rows("SELECT count(*) FROM mcp_call_logs") == [(0,)]
 
 
 def test_moving_a_tool_moves_who_sees_it(admin: TestClient, server: RunningServer, agent: Client) -> None:
