@@ -167,7 +167,7 @@ HELP: dict[str, str] = {
     "agent_texts_days": N_("Counted from the end of the journey; empty: for ever."),
     "notifications_days": N_("Counted from the end of the journey; empty: for ever."),
     "step_inputs_days": N_("Counted from the end of the journey; empty: for ever."),
-    "messages_days": N_("Counted from the end of the journey; empty: for ever."),
+    "messages_days": N_("Counted from when each message was written; empty: for ever."),
     "webhook_receipts_days": N_("Empty: for ever. A registration sent again is known by its user as well."),
     "quiet_minutes": N_("What comes up meanwhile is told together afterwards."),
     "rate_limit_per_second": N_("Above this the webhook answers 429 and the signup service sends again."),

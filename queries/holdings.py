@@ -18,6 +18,10 @@ _NOT_SENT = _NO_OUTBOX | {
 }
 _OF_JOURNEYS = "journey_id = ANY(:journey_ids)"
 _OF_MESSAGES = "message_id IN (SELECT id FROM messages WHERE conversation_id = ANY(:conversation_ids))"
+# Also in the beginning of a large request, which is kept as a text inside of JSON.
+_CALLED_BY_HASH = r"""EXISTS (
+    SELECT FROM regexp_matches(concat_ws(' ', request::text, response), '"user_id\\?": ?\\?"([^"\\]+)', 'g') AS found (value)
+    JOIN erased_users e ON e.external_hash = sha256(convert_to(found.value[1], 'UTF8')) WHERE e.user_id = :user_id)"""
 
 
 class Kind(StrEnum):
@@ -34,8 +38,9 @@ class Holding:
     """Rows of one table that are about a person. Conditions and values are SQL over the parameters named below.
 
     `where` may use :user_id, :journey_ids, :conversation_ids, :texts (ids as text), :names (regular expressions for what
-    names the person) and :logins (patterns of keys). Without `erased` the rows are deleted. `ends` is changed by an erasure only, `erased` also by retention, which
-    finds its rows by `pruned_where` over :journey_ids.
+    names the person) and :logins (patterns of keys). Without `erased` the rows are deleted. `ends` is changed by an erasure
+    only, `erased` also by retention, which finds its rows by `pruned_where` over :journey_ids, or over :first_id, :next_id
+    and :until.
     """
 
     table: str
@@ -44,6 +49,10 @@ class Holding:
     ends: Mapping[str, str] = field(default_factory=dict)
     kind: Kind | None = None
     pruned_where: str = _OF_JOURNEYS
+    # Of a log that is read as a whole: when a row was written, so that what came late is found among the newest.
+    written_at: str | None = None
+    # What else finds rows of somebody who was erased, when nothing but a hash tells their `user_id`.
+    late_where: str = "false"
     # Not the person's to have: hashes, leases, what names somebody else.
     hidden: tuple[str, ...] = ("lease_token", "lease_until", "sweep_at", "published")
     exported: bool = True
@@ -57,14 +66,16 @@ HOLDINGS = (
         {"request": "NULL", "response": "NULL", "error": _GONE_IF_ANY.format("error")},
         # Of the calls that only mention them, the rest is about others.
         exported=False,
+        written_at="created_at",
+        late_where=_CALLED_BY_HASH,
     ),
     Holding(
         "events",
         f"{_OF_JOURNEYS} OR audience = 'customer:' || CAST(:user_id AS uuid) OR data ->> 'conversation_id' = ANY(:texts)"
         " OR data ->> 'customer_id' = ANY(:texts)",
         exported=False,
+        written_at="created_at",
     ),
-    Holding("alerts", "body ~ ANY(:names)", {"body": ERASED, "error_text": "NULL"}, exported=False),
     Holding("login_failures", "key LIKE ANY(:logins)", exported=False),
     Holding(
         "journeys",
@@ -138,7 +149,8 @@ HOLDINGS = (
         "conversation_id = ANY(:conversation_ids)",
         {"content": """jsonb_build_object('type', 'text', 'text', '')"""},
         kind=Kind.MESSAGES,
-        pruned_where="conversation_id IN (SELECT id FROM conversations WHERE journey_id = ANY(:journey_ids))",
+        # By their own time: a conversation goes on long after the journey that opened it.
+        pruned_where="id >= :first_id AND id < :next_id AND created_at < :until",
         hidden=("sender_id",),
     ),
     Holding("feedback", "user_id = :user_id", {"comment": "NULL"}),
@@ -220,5 +232,12 @@ HOLDINGS = (
         },
         {"is_active": "false", "erased_at": "coalesce(erased_at, now())", "updated_at": "now()"},
         hidden=("password_hash",),
+    ),
+    # After the journeys, as where they are raised. By ids: what people are called stands in the alerts of others too.
+    Holding(
+        "alerts",
+        "EXISTS (SELECT FROM unnest(:texts) AS known (id) WHERE strpos(body, known.id) > 0)",
+        {"body": ERASED, "error_text": "NULL"},
+        exported=False,
     ),
 )

@@ -1,9 +1,10 @@
 """Reading, erasing and pruning what the record holds of one person; where that is, says queries.holdings."""
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,21 +18,24 @@ from core.errors import NotFoundError
 from models import User
 from queries.holdings import HOLDINGS, Holding, Kind
 
-# Shorter ones are found in anybody's data: they count only as a whole JSON value.
-SHORTEST_NAME = 4
-LONGEST_NAME = 200
+# A `user_id` of the signup service is looked for in any text if it is as long as this and has a digit: `customer`, `true`
+# or `1001` stand in everybody's data, and count, like names, only as the whole value of a field that names somebody.
+TELLING_LENGTH = 8
+NAMING_FIELDS = "user_id|external_id|username|name|email|phone"
+LONGEST_LOGIN = 200
 # Longer than any statement of the product: the logs are read as a whole.
 SCAN_TIMEOUT_MS = 240_000
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person's keys in the record, and what names them."""
+    """One person's keys in the record, and what names them; once erased, nothing does."""
 
     user: User
     journey_ids: list[UUID]
     conversation_ids: list[UUID]
-    names: Sequence[str] = field(default_factory=tuple)
+    handles: Sequence[str] = ()
+    names: Sequence[str] = ()
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that the conditions of the holdings may use."""
@@ -41,9 +45,20 @@ class Person:
             "journey_ids": self.journey_ids,
             "conversation_ids": self.conversation_ids,
             "texts": [str(one) for one in ids],
-            "names": [_pattern(one) for one in [*self.names, *map(str, ids)]],
+            "names": self._patterns(map(str, ids)),
             "logins": [] if self.user.erased_at else _logins(self.user.username),
         }
+
+    def _patterns(self, ids: Iterable[str]) -> list[str]:
+        patterns = [_standing_alone(one) for one in [*ids, *self.handles]]
+        if self.user.erased_at is not None:
+            return patterns
+        known = self.user.external_id
+        if known and len(known) >= TELLING_LENGTH and re.search("[0-9]", known):
+            patterns.append(_standing_alone(known))
+        # Not the avatar: many people have the same one.
+        values = (known, self.user.username, self.user.email, self.user.phone)
+        return patterns + [_whole_value(one) for one in values if one]
 
 
 def find_person(session: Session, user_id: UUID) -> Person:
@@ -57,10 +72,10 @@ def find_person(session: Session, user_id: UUID) -> Person:
     conversations = session.scalars(
         text("SELECT id FROM conversations WHERE customer_id = :id ORDER BY id"), {"id": user_id}
     )
-    told = (user.external_id, user.username, user.email, user.phone, user.avatar, *(row.handle for row in found))
-    erased = user.erased_at is not None
-    names = [one for one in told if one] if not erased else []
-    return Person(user, [row.id for row in found], list(conversations), names)
+    handles = [row.handle for row in found if row.handle]
+    told = (user.external_id, user.username, user.email, user.phone, user.avatar, *handles)
+    names = [one for one in told if one] if user.erased_at is None else []
+    return Person(user, [row.id for row in found], list(conversations), handles, names)
 
 
 def lock_person(session: Session, person: Person) -> None:
@@ -83,23 +98,30 @@ def export_holding(session: Session, holding: Holding, person: Person) -> list[d
     return list(session.scalars(_typed(statement, parameters), parameters))
 
 
-def erase_holding(session: Session, holding: Holding, person: Person, *, actor: str) -> int:
-    """Erase the person's rows of one table; return how many there were. Idempotent."""
-    changes = {**holding.erased, **holding.ends}
-    parameters = _used(f"{holding.where} {' '.join(changes.values())}", person.parameters() | {"actor": actor})
-    statement = text(_statement(holding.table, changes, holding.where))
-    return _count(session, statement, parameters)
+def erase_holding(
+    session: Session, holding: Holding, person: Person, *, actor: str, since: datetime | None = None
+) -> int:
+    """Erase the person's rows of one table; return how many there were. Idempotent.
+
+    With `since`, of a log only what was written from then on: by its index, and not the log as a whole.
+    """
+    changes, where = {**holding.erased, **holding.ends}, holding.where
+    if since is not None and holding.written_at is not None:
+        where = f"{holding.written_at} >= :since AND ({where} OR {holding.late_where})"
+    known = person.parameters() | {"actor": actor, "since": since}
+    parameters = _used(f"{where} {' '.join(changes.values())}", known)
+    return _count(session, text(_statement(holding.table, changes, where)), parameters)
 
 
-def prune_kind(session: Session, kind: Kind, journey_ids: Sequence[UUID]) -> int:
-    """Erase one kind of data of these journeys, and end nothing; return how many rows that were."""
+def prune_kind(session: Session, kind: Kind, parameters: Mapping[str, Any]) -> int:
+    """Erase one kind of data where `pruned_where` over these parameters says, and end nothing; return how many rows."""
     rows = 0
     for holding in HOLDINGS:
         if holding.kind is kind:
             # Most rows have nothing to prune, and writing them all would cost as much as the journeys did.
             differs = " OR ".join(f"{column} IS DISTINCT FROM {value}" for column, value in holding.erased.items())
             statement = text(_statement(holding.table, holding.erased, f"{holding.pruned_where} AND ({differs})"))
-            rows += _count(session, statement, {"journey_ids": list(journey_ids)})
+            rows += _count(session, statement, parameters)
     return rows
 
 
@@ -169,16 +191,21 @@ def _count(session: Session, statement: TextClause, parameters: Mapping[str, Any
     return int(session.execute(_typed(counted, parameters), parameters).scalar_one())
 
 
-def _pattern(name: str) -> str:
-    """Return a regular expression for what names the person, wherever it stands alone in a text."""
-    escaped = re.escape(name[:LONGEST_NAME])
-    if name.isascii() and len(name) < SHORTEST_NAME:
-        return f'"{escaped}"'
-    # `u-1001` is not to be found in `u-10012`.
-    return f"(^|[^0-9A-Za-z_]){escaped}([^0-9A-Za-z_]|$)"
+def _standing_alone(key: str) -> str:
+    """Return a regular expression for a key wherever it stands in a text: `wx-10012345` is not in `wx-10012345-6`."""
+    return f"(^|[^0-9A-Za-z_.@-]){re.escape(key)}([^0-9A-Za-z_.@-]|[.@-]([^0-9A-Za-z_]|$)|$)"
+
+
+def _whole_value(name: str) -> str:
+    """Return a regular expression for a name as a whole value of a field that names somebody, as JSON writes it.
+
+    Also where JSON stands inside a text of JSON, as the beginning of a large request does.
+    """
+    written = re.escape(json.dumps(name, ensure_ascii=False)[1:-1])
+    return rf'"({NAMING_FIELDS})\\?": ?\\?"{written}\\?"'
 
 
 def _logins(name: str) -> list[str]:
     """Return LIKE patterns for the keys that failed sign-ins under this name are counted by (services.auth)."""
-    key = "name:" + re.sub(r"([%_\\\\])", r"\\\1", name.casefold()[:LONGEST_NAME])
+    key = "name:" + re.sub(r"([%_\\\\])", r"\\\1", name.casefold()[:LONGEST_LOGIN])
     return [key, f"{key}@%"]

@@ -1,7 +1,7 @@
 """Pruning: what is older than a moment, in the order it got old, with a mark of how far each kind has come."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
@@ -10,6 +10,9 @@ from sqlalchemy.orm import Session
 from queries.holdings import Kind
 from queries.persons import prune_kind
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+# Bits of an id below the millisecond it was made in.
+_BELOW_MILLISECONDS = 80
 # The mark's row is locked first, so of two runs at once the second goes on where the first stopped.
 _LOCK_MARK = text("""
 INSERT INTO retention_marks (kind, pruned_until) VALUES (:kind, '1970-01-01 00:00+00') ON CONFLICT (kind) DO UPDATE SET kind = excluded.kind
@@ -24,6 +27,12 @@ batch AS (
 SELECT j.id, j.finished_at FROM journeys j, mark
 WHERE j.finished_at > mark.pruned_until AND j.finished_at <= (SELECT max(finished_at) FROM batch)
 """)
+# As many as the batch takes; ids begin with the millisecond they were made in (RFC 9562), so the key is an index by time.
+_LAST_MESSAGE = text("""
+WITH batch AS (SELECT id FROM messages WHERE id >= :first_id AND id < :until_id ORDER BY id LIMIT :most)
+SELECT (SELECT id FROM batch ORDER BY id DESC LIMIT 1) AS id, (SELECT count(*) FROM batch) AS rows
+""")
+_MARK = text("SELECT pruned_until FROM retention_marks WHERE kind = :kind")
 _MOVE_MARK = text("""
 UPDATE retention_marks SET pruned_until = :until, rows_pruned = rows_pruned + :rows WHERE kind = :kind
 """)
@@ -70,9 +79,25 @@ def prune_journeys(session: Session, kind: Kind, until: datetime, *, most: int) 
     if not found:
         return 0, False
     journey_ids: list[UUID] = [row.id for row in found]
-    rows = prune_kind(session, kind, journey_ids)
+    rows = prune_kind(session, kind, {"journey_ids": journey_ids})
     session.execute(_MOVE_MARK, {"kind": kind, "until": max(row.finished_at for row in found), "rows": rows})
     return rows, len(found) >= most
+
+
+def prune_messages(session: Session, kind: Kind, until: datetime, *, most: int) -> tuple[int, bool]:
+    """Empty the next messages written before; return the rows, and whether there may be more."""
+    session.execute(_LOCK_MARK, {"kind": kind})
+    first = _first_millisecond(session.execute(_MARK, {"kind": kind}).scalar_one())
+    batch = {"first_id": _first_id(first), "until_id": _first_id(_first_millisecond(until)), "most": most}
+    last = session.execute(_LAST_MESSAGE, batch).one()
+    if last.id is None:
+        return 0, False
+    # With all that were made in the same millisecond as the last one.
+    following = (last.id.int >> _BELOW_MILLISECONDS) + 1
+    rows = prune_kind(session, kind, {"first_id": batch["first_id"], "next_id": _first_id(following), "until": until})
+    moved_to = _EPOCH + timedelta(milliseconds=following)
+    session.execute(_MOVE_MARK, {"kind": kind, "until": moved_to, "rows": rows})
+    return rows, last.rows >= most
 
 
 def prune_mcp_payloads(session: Session, kind: str, until: datetime, *, most: int) -> tuple[int, bool]:
@@ -89,6 +114,15 @@ def delete_receipts(session: Session, kind: str, until: datetime, *, most: int) 
     """Delete some receipts of webhooks received before; return how many."""
     session.execute(_LOCK_MARK, {"kind": kind})
     return int(session.execute(_RECEIPTS, {"kind": kind, "until": until, "most": most}).scalar_one())
+
+
+def _first_millisecond(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _first_id(millisecond: int) -> UUID:
+    """Return what no id made from then on is below."""
+    return UUID(int=millisecond << _BELOW_MILLISECONDS)
 
 
 def note_caught_up(session: Session, kind: str) -> None:

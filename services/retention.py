@@ -47,7 +47,7 @@ class RetentionSettings(BaseModel):
     notifications_days: Days = 90
     # What operators put in for a replay, steps' results and errors.
     step_inputs_days: Days = 180
-    # What was said in conversations.
+    # What was said in conversations, each message counted by itself: a customer may write years after they registered.
     messages_days: Days = None
     # A registration sent again is known by its user as well.
     webhook_receipts_days: Days = None
@@ -115,6 +115,11 @@ def _of_journeys(kind: Kind) -> Prune:
     return work
 
 
+def _messages(until: datetime) -> tuple[int, bool]:
+    with unit_of_work() as session:
+        return queries.prune_messages(session, Kind.MESSAGES, until, most=BATCH)
+
+
 def _mcp_payloads(until: datetime) -> tuple[int, bool]:
     with unit_of_work() as session:
         return queries.prune_mcp_payloads(session, MCP_PAYLOADS, until, most=BATCH)
@@ -127,6 +132,7 @@ def _webhook_receipts(until: datetime) -> tuple[int, bool]:
 
 
 _WORK: dict[str, Prune] = {str(kind): _of_journeys(kind) for kind in Kind} | {
+    Kind.MESSAGES: _messages,
     MCP_PAYLOADS: _mcp_payloads,
     WEBHOOK_RECEIPTS: _webhook_receipts,
 }

@@ -135,7 +135,8 @@ class Seeded:
                         continue
                     is_text = isinstance(table.columns[column].type, Text)
                     value = (
-                        "CAST(:mark AS text)"
+                        # An alert is found by the ids in its body.
+                        f"{'body || ' if column == 'body' else ''}CAST(:mark AS text)"
                         if is_text
                         else "jsonb_build_object('deep', jsonb_build_array(CAST(:mark AS text)))"
                     )
