@@ -10,18 +10,24 @@ from typing import Any
 import apprise
 import httpx
 import requests
+import urllib3
 from pydantic import SecretStr
 
-from clients.address_guard import Network, guarded, is_literally_inside, leads_inside
-from core.errors import PermanentError, TransientError
+from clients import bounded_call
+from clients.address_guard import Guard, Network, is_literally_inside, leads_inside
+from core.errors import AnmeiError, PermanentError, TransientError
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
+# One push from its first to its last byte: the limits above begin again with every byte a receiver lets drip.
+CALL_SECONDS = 8.0
 TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 # Answers that say "not now" rather than "not this".
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 # Answers that say "nobody is here any more" (RFC 8030, 7.3).
 GONE_STATUS = frozenset({404, 410})
+# What a library raises that stumbles over what it was given or answered.
+_CHOKED = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError, urllib3.exceptions.HTTPError)
 # How long a push service keeps a push for a browser that is off: a customer who waited longer has been taken, or widened.
 WEBPUSH_TTL_SECONDS = 3600
 # Services of Apprise's that notify the machine they run on, which is ours and no consultant's.
@@ -72,22 +78,30 @@ def send(
     idempotency_key: str,
     vapid: VapidKey | None = None,
     allowed: Sequence[Network] = (),
+    seconds: float = CALL_SECONDS,
 ) -> None:
     """Send one notification; raise PushTransientError where a retry may help, PushGoneError where nobody is there any more,
     and PushRefusedError where it cannot help.
+
+    It ends within `seconds` and a quarter, whatever the receiver does: PushTransientError with the code PUSH_TIMED_OUT, though it
+    may have been taken. Of the answer nothing counts but its status; a body is not read, or a bounded piece of it.
 
     Public addresses are connected to, and those of the allowed networks; PushInternalError for any other, also where a
     name or a redirect led to it. The payload's `title` and `body` are shown; an HTTP receiver and a browser get all of it. HTTP receivers get the key as
     `Idempotency-Key`, so that a repeat after a lost answer can be told from a second push.
     """
-    with guarded(allowed) as guard:
-        try:
-            _send(kind, url, payload, idempotency_key, vapid)
-        except PushTransientError:
-            # To the libraries a refused address is one that cannot be reached; a retry would not help here.
-            if guard.refused:
-                raise PushInternalError from None
-            raise
+    guard = Guard(allowed)
+    try:
+        error = bounded_call.call(
+            lambda: _outcome(kind, url, payload, idempotency_key, vapid), guard, seconds=min(seconds, CALL_SECONDS)
+        )
+    except TimeoutError:
+        raise PushTransientError("the receiver did not come to an end in time", code="PUSH_TIMED_OUT") from None
+    # To the libraries a refused address is one that cannot be reached; a retry would not help here.
+    if isinstance(error, PushTransientError) and guard.refused:
+        raise PushInternalError
+    if error is not None:
+        raise error
 
 
 def check(kind: str, url: SecretStr, *, allowed: Sequence[Network] = ()) -> None:
@@ -109,6 +123,19 @@ def check(kind: str, url: SecretStr, *, allowed: Sequence[Network] = ()) -> None
         raise PushInternalError
 
 
+def _outcome(
+    kind: str, url: SecretStr, payload: Mapping[str, Any], idempotency_key: str, vapid: VapidKey | None
+) -> AnmeiError | None:
+    try:
+        _send(kind, url, payload, idempotency_key, vapid)
+    except AnmeiError as error:
+        return error
+    except _CHOKED as error:
+        # The error's own text may quote the URL. The pushes beside this one go on.
+        return PushRefusedError(f"the push cannot be sent: {type(error).__name__}")
+    return None
+
+
 def _send(kind: str, url: SecretStr, payload: Mapping[str, Any], idempotency_key: str, vapid: VapidKey | None) -> None:
     match kind:
         case "http":
@@ -128,15 +155,15 @@ def address(kind: str, url: SecretStr) -> str:
 
 def _post(url: SecretStr, payload: Mapping[str, Any], idempotency_key: str) -> None:
     try:
-        answer = _client().post(
-            url.get_secret_value(), json=dict(payload), headers={"Idempotency-Key": idempotency_key}
-        )
+        headers = {"Idempotency-Key": idempotency_key}
+        with _client().stream("POST", url.get_secret_value(), json=dict(payload), headers=headers) as answer:
+            status = answer.status_code
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise _bad_url("the push channel's URL is not valid") from None
     except httpx.HTTPError as error:
         # The error's own text would name the URL, which may hold a token.
         raise PushTransientError(f"the push channel cannot be reached: {type(error).__name__}") from None
-    _judge(answer.status_code)
+    _judge(status)
 
 
 def _webpush(subscription: SecretStr, payload: Mapping[str, Any], vapid: VapidKey | None) -> None:
@@ -210,11 +237,30 @@ def _subscription(stored: SecretStr) -> dict[str, Any]:
 
 
 def _service(url: SecretStr) -> apprise.Apprise:
-    service = apprise.Apprise()
+    bounded_call.bound_requests()
+    # Several services of one URL are asked one after the other, in the thread that is bounded.
+    service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))
     scheme = url.get_secret_value().partition(":")[0].strip().lower()
     if scheme in LOCAL_SERVICES or not service.add(url.get_secret_value()):
         raise _bad_url("the URL names no service that is known")
+    for one in service:
+        for name, value in _BOUNDS.items():
+            setattr(one, name, value)
     return service
+
+
+def _no_pause(*_: object, **__: object) -> None:
+    """In the place of a service's throttle, which sleeps as long as the receiver says."""
+
+
+# A URL may ask for any time limits (rto, cto), repeats and pauses (retry, wait): ours hold.
+_BOUNDS = {
+    "socket_connect_timeout": CONNECT_SECONDS,
+    "socket_read_timeout": ANSWER_SECONDS,
+    "retry": 0,
+    "wait": 0.0,
+    "throttle": _no_pause,
+}
 
 
 def _bad_url(message: str) -> PushRefusedError:
@@ -223,7 +269,9 @@ def _bad_url(message: str) -> PushRefusedError:
 
 @lru_cache(maxsize=1)
 def _client() -> httpx.Client:
-    return httpx.Client(timeout=TIMEOUT, follow_redirects=False, limits=httpx.Limits(max_connections=20))
+    # A connection for each push: one from before would be asked about by no guard, and cut by none.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    return httpx.Client(timeout=TIMEOUT, follow_redirects=False, limits=limits)
 
 
 class _Session(requests.Session):
@@ -235,4 +283,7 @@ class _Session(requests.Session):
 
 def _session() -> requests.Session:
     # One for each call: sessions must not be shared between threads.
-    return _Session()
+    session = _Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, bounded_call.StatusAdapter())
+    return session

@@ -1,0 +1,105 @@
+"""What one hostile receiver can do to us: take a bounded time and a bounded memory, and nothing of anybody else's."""
+
+import json
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+import pytest
+from pydantic import SecretStr
+
+from clients import bounded_call, push
+from clients.push import PushTransientError, VapidKey
+from services import push_keys
+from tests.consultants.browser import Browser
+from tests.consultants.hostile_receiver import Hostile, hostile_receiver
+from tests.support.waiting import wait_until
+
+LOOPBACK = [ip_network("127.0.0.0/8")]
+SECONDS = 0.6
+# What the end of a call may take beyond its time, on a machine with much else to do.
+SLACK_SECONDS = 1.0
+GREEDY = "?rto=600&cto=600&retry=10&wait=20"
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[Hostile]:
+    with hostile_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def vapid(database: str) -> VapidKey:
+    return VapidKey(push_keys.vapid_key().private, "mailto:push@example.com")
+
+
+def send(hostile: Hostile, kind: str, path: str, vapid: VapidKey, *, seconds: float = SECONDS) -> str:
+    """Push once; return the error's code, or `sent`."""
+    url = {
+        "http": f"{hostile.url}/{path}",
+        "webpush": json.dumps(Browser(f"{hostile.url}/{path}").subscription),
+        "apprise": f"{hostile.url}/{path}{GREEDY}".replace("http://", "json://"),
+    }[kind]
+    payload = {"title": "t", "body": "b"}
+    try:
+        push.send(kind, SecretStr(url), payload, idempotency_key="k", vapid=vapid, allowed=LOOPBACK, seconds=seconds)
+    except PushTransientError as error:
+        return error.code
+    return "sent"
+
+
+def hanging() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "bounded-call"]
+
+
+@pytest.mark.parametrize("path", ["silent", "dripping-head", "dripping-body"])
+@pytest.mark.parametrize("kind", ["http", "webpush", "apprise"])
+def test_a_push_ends_in_its_time_and_leaves_nothing_behind(
+    hostile: Hostile, vapid: VapidKey, kind: str, path: str
+) -> None:
+    # What a kind loads when it is first used is not the receiver's doing.
+    send(hostile, kind, "failing", vapid, seconds=8)
+    before = hostile.asked(f"/{path}")
+    began = time.monotonic()
+    # A status is an answer, whatever comes or fails to come behind it; Apprise's services read what is behind it.
+    expected = "sent" if path == "dripping-body" and kind != "apprise" else "PUSH_TIMED_OUT"
+    assert send(hostile, kind, path, vapid) == expected
+    assert time.monotonic() - began < SECONDS + SLACK_SECONDS
+    wait_until(lambda: not hanging() and hostile.held() == 0, timeout_seconds=3)
+    assert hostile.asked(f"/{path}") == before + 1
+
+
+@pytest.mark.parametrize("path", ["endless", "bomb"])
+@pytest.mark.parametrize("kind", ["http", "webpush", "apprise"])
+def test_of_an_answer_only_a_bounded_piece_is_kept(hostile: Hostile, vapid: VapidKey, kind: str, path: str) -> None:
+    send(hostile, kind, "failing", vapid, seconds=8)
+    tracemalloc.start()
+    try:
+        assert send(hostile, kind, path, vapid, seconds=8) == "sent"
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * 1024 * 1024
+    wait_until(lambda: not hanging() and hostile.held() == 0, timeout_seconds=5)
+
+
+def test_a_url_cannot_ask_for_repeats(hostile: Hostile, vapid: VapidKey) -> None:
+    before = hostile.asked("/failing")
+    assert send(hostile, "apprise", "failing", vapid, seconds=8) == "PUSH_UNAVAILABLE"
+    assert hostile.asked("/failing") == before + 1
+
+
+def test_when_everything_hangs_a_further_push_does_not_wait_for_ever(
+    hostile: Hostile, vapid: VapidKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_call, "_places", threading.BoundedSemaphore(1))
+    before = hostile.asked("/silent")
+    first = threading.Thread(target=send, args=(hostile, "http", "silent", vapid), kwargs={"seconds": 2.0})
+    first.start()
+    wait_until(lambda: hostile.asked("/silent") == before + 1)
+    assert send(hostile, "http", "silent", vapid, seconds=0.3) == "PUSH_TIMED_OUT"
+    assert hostile.asked("/silent") == before + 1
+    first.join()
+    assert send(hostile, "http", "dripping-body", vapid) == "sent"
