@@ -21,6 +21,8 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 # One push from its first to its last byte: the limits above begin again with every byte a receiver lets drip.
 CALL_SECONDS = 8.0
+# What a channel says then; such a channel rests for a while.
+TIMED_OUT = "the receiver did not come to an end in time"
 TIMEOUT = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 # Answers that say "not now" rather than "not this".
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
@@ -96,7 +98,7 @@ def send(
             lambda: _outcome(kind, url, payload, idempotency_key, vapid), guard, seconds=min(seconds, CALL_SECONDS)
         )
     except TimeoutError:
-        raise PushTransientError("the receiver did not come to an end in time", code="PUSH_TIMED_OUT") from None
+        raise PushTransientError(TIMED_OUT, code="PUSH_TIMED_OUT") from None
     # To the libraries a refused address is one that cannot be reached; a retry would not help here.
     if isinstance(error, PushTransientError) and guard.refused:
         raise PushInternalError

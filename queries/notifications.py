@@ -15,14 +15,18 @@ from sqlalchemy.sql import bindparam
 
 OUTBOXES = ("notifications", "escalation_pushes")
 
+# So long a receiver that let us wait to the end is not waited for again: the wait holds a place that journeys need too.
+REST_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One of a consultant's push channels, its URL encrypted."""
+    """One of a consultant's push channels, its URL encrypted; a resting one is not to be asked now."""
 
     channel_id: UUID
     kind: str
     url_encrypted: bytes
+    resting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ claimed AS (
 )
 SELECT n.id, n.consultant_id, n.attempts, n.payload, s.locale AS consultant_locale, left(u.username, 200) AS username, u.locale,
     u.interests, u.source,
-    ARRAY(SELECT p.id::text || ' ' || p.kind || ' ' || encode(p.url_encrypted, 'hex') FROM push_channels p
+    ARRAY(SELECT p.id::text || ' ' || p.kind || ' ' || encode(p.url_encrypted, 'hex')
+            || CASE WHEN p.last_error = :slow AND p.last_error_at > now() - make_interval(secs => :rest_seconds)
+               THEN ' resting' ELSE '' END FROM push_channels p
           WHERE p.consultant_id = c.id AND c.enabled AND p.enabled ORDER BY p.position, p.id) AS channels
 FROM claimed n
 JOIN journeys j ON j.id = n.journey_id
@@ -72,14 +78,24 @@ JOIN users s ON s.id = c.user_id
 _CLAIM = {outbox: _claim(outbox) for outbox in OUTBOXES}
 
 
-def claim_deliveries(session: Session, ids: Sequence[UUID], *, token: UUID, lease_seconds: float) -> list[Delivery]:
+def claim_deliveries(
+    session: Session, ids: Sequence[UUID], *, token: UUID, lease_seconds: float, slow: str
+) -> list[Delivery]:
     """Take the pushes among these, of both outboxes, that are due and nobody else is making.
 
-    A consultant who was switched off meanwhile has no channels any more.
+    A consultant who was switched off meanwhile has no channels any more. A channel whose last error has the text `slow` rests for
+    REST_SECONDS.
     """
+    parameters = {
+        "ids": list(ids),
+        "token": token,
+        "lease_seconds": lease_seconds,
+        "slow": slow,
+        "rest_seconds": REST_SECONDS,
+    }
     claimed = []
     for outbox, statement in _CLAIM.items():
-        rows = session.execute(statement, {"ids": list(ids), "token": token, "lease_seconds": lease_seconds})
+        rows = session.execute(statement, parameters)
         claimed += [
             Delivery(outbox=outbox, **{**row._mapping, "channels": [_address(one) for one in row.channels]})
             for row in rows
@@ -88,8 +104,8 @@ def claim_deliveries(session: Session, ids: Sequence[UUID], *, token: UUID, leas
 
 
 def _address(joined: str) -> Address:
-    channel_id, kind, url = joined.split(" ")
-    return Address(UUID(channel_id), kind, bytes.fromhex(url))
+    channel_id, kind, url, *resting = joined.split(" ")
+    return Address(UUID(channel_id), kind, bytes.fromhex(url), bool(resting))
 
 
 @dataclass(frozen=True, slots=True)

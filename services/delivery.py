@@ -30,6 +30,8 @@ LEASE_SECONDS = 30.0
 TRY_SECONDS = 20.0
 # Pushes wait on other people's servers; a few side by side keep one slow server from holding up the rest.
 SIDE_BY_SIDE = 8
+# So often a push may be begun though the policy allows fewer attempts: one may have ended with its sender, not with an answer.
+BEGUN_LEAST = 3
 
 
 def deliver(notification_ids: Sequence[UUID]) -> int:
@@ -37,7 +39,7 @@ def deliver(notification_ids: Sequence[UUID]) -> int:
     token = new_id()
     with unit_of_work() as session:
         deliveries = notification_queries.claim_deliveries(
-            session, notification_ids, token=token, lease_seconds=LEASE_SECONDS
+            session, notification_ids, token=token, lease_seconds=LEASE_SECONDS, slow=push.TIMED_OUT
         )
     if not deliveries:
         return 0
@@ -83,6 +85,8 @@ def _record(ends: Sequence[DeliveryEnd], token: UUID) -> None:
 def _deliver(delivery: Delivery, vapid: VapidKey | None, until: float) -> DeliveryEnd:
     """Try the consultant's channels in order until one takes it."""
     settings = automation.current()
+    if delivery.attempts > max(settings.retry.max_retries + 1, BEGUN_LEAST):
+        return _given_up(delivery)
     payload = shown_payload(delivery, settings.notification)
     allowed = push_settings.allowed_networks()
     tried: list[Tried] = []
@@ -92,6 +96,9 @@ def _deliver(delivery: Delivery, vapid: VapidKey | None, until: float) -> Delive
         if time.monotonic() >= until:
             error, retryable = PushTransientError("slow receivers took all the time", code="PUSH_OUT_OF_TIME"), True
             break
+        if address.resting:
+            error, retryable = PushTransientError("the receiver was too slow a moment ago", code="PUSH_RESTING"), True
+            continue
         try:
             url = decrypt(address.url_encrypted)
             push.send(address.kind, url, payload, idempotency_key=str(delivery.id), vapid=vapid, allowed=allowed)
@@ -111,3 +118,16 @@ def _deliver(delivery: Delivery, vapid: VapidKey | None, until: float) -> Delive
         retry_in_seconds=retry,
     )
     return DeliveryEnd(delivery.outbox, delivery.id, tuple(tried), error.code, error.message[:500], retry)
+
+
+def _given_up(delivery: Delivery) -> DeliveryEnd:
+    """End a push whose senders died over it, one after the other: it is not begun once more."""
+    text = f"given up: {delivery.attempts - 1} attempts were begun, and the last one never came to an end"
+    log.warning(
+        log_events.PUSH_FAILED,
+        notification_id=str(delivery.id),
+        error_code="PUSH_ATTEMPTS_EXHAUSTED",
+        error=text,
+        retry_in_seconds=None,
+    )
+    return DeliveryEnd(delivery.outbox, delivery.id, (), "PUSH_ATTEMPTS_EXHAUSTED", text)

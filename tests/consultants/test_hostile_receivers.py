@@ -6,15 +6,19 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from ipaddress import ip_network
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 
 from clients import bounded_call, push
 from clients.push import PushTransientError, VapidKey
-from services import push_keys
+from services import automation, delivery, push_keys
 from tests.consultants.browser import Browser
+from tests.consultants.conftest import customer_waits, execute, rows, tell
 from tests.consultants.hostile_receiver import Hostile, hostile_receiver
+from tests.consultants.receiver import Receiver
+from tests.support.factories import create_consultant, create_push_channel
 from tests.support.waiting import wait_until
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
@@ -103,3 +107,69 @@ def test_when_everything_hangs_a_further_push_does_not_wait_for_ever(
     assert hostile.asked("/silent") == before + 1
     first.join()
     assert send(hostile, "http", "dripping-body", vapid) == "sent"
+
+
+OUTCOME = "SELECT status, attempts, error_code FROM notifications WHERE consultant_id = :c"
+
+
+def waiting_pushes() -> list[UUID]:
+    """Write the pushes for a new customer down; return their ids."""
+    return [one.notification_id for one in tell(customer_waits()) if one.notification_id is not None]
+
+
+def make_due() -> None:
+    execute("UPDATE notifications SET due_at = now(), lease_until = NULL WHERE status = 'pending'")
+
+
+def test_who_hangs_is_let_rest_and_takes_no_time_from_the_others(
+    hostile: Hostile, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "CALL_SECONDS", SECONDS)
+    slow, quick, both = create_consultant(), create_consultant(), create_consultant()
+    create_push_channel(slow, f"{hostile.url}/silent")
+    create_push_channel(quick, f"{receiver.url}/quick")
+    create_push_channel(both, f"{hostile.url}/silent")
+    create_push_channel(both, f"{receiver.url}/second", position=1)
+    pushes = waiting_pushes()
+    before = hostile.asked("/silent")
+    began = time.monotonic()
+    assert delivery.deliver(pushes) == 2
+    assert time.monotonic() - began < SECONDS + SLACK_SECONDS
+    assert {one.path for one in receiver.received} == {"/quick", "/second"}
+    assert rows(OUTCOME, c=slow.id) == [("pending", 1, "PUSH_TIMED_OUT")]
+    # Asked again at once it would hold its place once more.
+    make_due()
+    assert delivery.deliver(pushes) == 0
+    assert rows(OUTCOME, c=slow.id) == [("pending", 2, "PUSH_RESTING")]
+    assert hostile.asked("/silent") == before + 2
+    execute("UPDATE push_channels SET last_error_at = now() - interval '31 s' WHERE last_error IS NOT NULL")
+    make_due()
+    assert delivery.deliver(pushes) == 0
+    assert rows(OUTCOME, c=slow.id) == [("pending", 3, "PUSH_TIMED_OUT")]
+    assert hostile.asked("/silent") == before + 3
+    assert len(receiver.received) == 2
+
+
+def test_a_push_whose_senders_die_over_it_is_given_up(receiver: Receiver) -> None:
+    consultant = create_consultant()
+    create_push_channel(consultant, f"{receiver.url}/deadly")
+    pushes = waiting_pushes()
+    allowed = automation.current().retry.max_retries + 1
+    # All that are allowed were begun, and none wrote down how it ended.
+    execute("UPDATE notifications SET attempts = :n", n=allowed)
+    assert delivery.deliver(pushes) == 0
+    assert rows(OUTCOME, c=consultant.id) == [("failed", allowed + 1, "PUSH_ATTEMPTS_EXHAUSTED")]
+    assert rows("SELECT sweep_at, lease_until, due_at FROM notifications") == [(None, None, None)]
+    assert delivery.deliver(pushes) == 0
+    assert receiver.received == []
+
+
+def test_one_sender_that_died_does_not_cost_the_only_attempt(receiver: Receiver) -> None:
+    automation.change({"retry": {"max_retries": 0}}, actor="test")
+    consultant = create_consultant()
+    create_push_channel(consultant, f"{receiver.url}/once")
+    pushes = waiting_pushes()
+    execute("UPDATE notifications SET attempts = 1")
+    assert delivery.deliver(pushes) == 1
+    assert rows(OUTCOME, c=consultant.id) == [("sent", 2, None)]
+    assert len(receiver.received) == 1
