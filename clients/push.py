@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,7 +99,7 @@ def send(
             lambda: _outcome(kind, url, payload, idempotency_key, vapid), guard, seconds=min(seconds, CALL_SECONDS)
         )
     except TimeoutError:
-        raise PushTransientError(TIMED_OUT, code="PUSH_TIMED_OUT") from None
+        raise _timed_out() from None
     # To the libraries a refused address is one that cannot be reached; a retry would not help here.
     if isinstance(error, PushTransientError) and guard.refused:
         raise PushInternalError
@@ -158,10 +159,14 @@ def address(kind: str, url: SecretStr) -> str:
 def _post(url: SecretStr, payload: Mapping[str, Any], idempotency_key: str) -> None:
     try:
         headers = {"Idempotency-Key": idempotency_key}
-        with _client().stream("POST", url.get_secret_value(), json=dict(payload), headers=headers) as answer:
+        with _client().stream(
+            "POST", url.get_secret_value(), json=dict(payload), headers=headers, timeout=TIMEOUT
+        ) as answer:
             status = answer.status_code
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise _bad_url("the push channel's URL is not valid") from None
+    except httpx.TimeoutException:
+        raise _timed_out() from None
     except httpx.HTTPError as error:
         # The error's own text would name the URL, which may hold a token.
         raise PushTransientError(f"the push channel cannot be reached: {type(error).__name__}") from None
@@ -191,6 +196,8 @@ def _webpush(subscription: SecretStr, payload: Mapping[str, Any], vapid: VapidKe
             raise PushRefusedError("the browser's subscription cannot be encrypted for") from None
         _judge(error.response.status_code)
         return
+    except requests.Timeout:
+        raise _timed_out() from None
     except requests.RequestException as error:
         raise PushTransientError(f"the push service cannot be reached: {type(error).__name__}") from None
     except ValueError:
@@ -201,8 +208,12 @@ def _webpush(subscription: SecretStr, payload: Mapping[str, Any], vapid: VapidKe
 
 def _apprise(url: SecretStr, payload: Mapping[str, Any]) -> None:
     body = "\n".join(str(part) for part in (payload.get("body"), payload.get("link")) if part)
-    if not _service(url).notify(title=str(payload.get("title", "")), body=body):
+    service = _service(url)
+    began = time.monotonic()
+    if not service.notify(title=str(payload.get("title", "")), body=body):
         # The library says no more than that.
+        if time.monotonic() - began >= CONNECT_SECONDS:
+            raise _timed_out()
         raise PushTransientError("the service did not take the push")
 
 
@@ -265,6 +276,10 @@ _BOUNDS = {
 }
 
 
+def _timed_out() -> PushTransientError:
+    return PushTransientError(TIMED_OUT, code="PUSH_TIMED_OUT")
+
+
 def _bad_url(message: str) -> PushRefusedError:
     return PushRefusedError(message, code="PUSH_BAD_URL")
 
@@ -273,7 +288,7 @@ def _bad_url(message: str) -> PushRefusedError:
 def _client() -> httpx.Client:
     # A connection for each push: one from before would be asked about by no guard, and cut by none.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.Client(timeout=TIMEOUT, follow_redirects=False, limits=limits)
+    return httpx.Client(follow_redirects=False, limits=limits)
 
 
 class _Session(requests.Session):

@@ -1,6 +1,9 @@
 """Consultants' push channels: where they are told when no socket is open. Their own business, and administrators'."""
 
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,7 +15,7 @@ from clients import push
 from clients.push import PushGoneError
 from core.crypto import decrypt, encrypt
 from core.database import unit_of_work
-from core.errors import AnmeiError, ConflictError, InvalidInputError
+from core.errors import AnmeiError, ConflictError, InvalidInputError, RateLimitedError
 from core.ids import new_id
 from models import PushChannel, PushKind
 from queries import notifications as notification_queries
@@ -22,6 +25,12 @@ from services import audit, automation, push_keys, push_settings
 
 # Enough for every device of one person; each is asked in turn while a customer waits.
 CHANNELS_MAX = 10
+# A test holds a thread of the process that serves everybody, for as long as the receiver lets it wait.
+TESTS_AT_ONCE = 4
+TESTS_AT_ONCE_EACH = 1
+
+_tests_of: Counter[UUID] = Counter()
+_tests_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +113,23 @@ def remove(consultant_id: UUID, channel_id: UUID, *, actor: str) -> None:
 
 
 def try_out(consultant_id: UUID, channel_id: UUID) -> Trial:
-    """Send a push that says it is a test, also through a channel that is switched off; note how it went with the channel."""
+    """Send a push that says it is a test, also through a channel that is switched off; note how it went with the channel.
+
+    Raises NotFoundError, and RateLimitedError while this consultant's last test, or too many others', have not ended.
+    """
     with unit_of_work() as session:
         channel = queries.lock_channel(session, consultant_id, channel_id)
+    with _room_for_a_test(consultant_id):
+        error = _tested(channel)
+    with unit_of_work() as session:
+        text = error.message[:500] if error else None
+        notification_queries.note_channels(session, [Tried(channel_id, text, isinstance(error, PushGoneError))])
+    return Trial(True) if error is None else Trial(False, error.code, error.message)
+
+
+def _tested(channel: PushChannel) -> AnmeiError | None:
     settings = automation.current().notification
     payload = {"title": settings.push_title, "body": "这是一条测试消息 / This is a test", "test": True}
-    error: AnmeiError | None = None
     try:
         vapid = push_keys.vapid_key() if channel.kind == PushKind.WEBPUSH else None
         push.send(
@@ -121,11 +141,27 @@ def try_out(consultant_id: UUID, channel_id: UUID) -> Trial:
             allowed=push_settings.allowed_networks(),
         )
     except AnmeiError as refused:
-        error = refused
-    with unit_of_work() as session:
-        text = error.message[:500] if error else None
-        notification_queries.note_channels(session, [Tried(channel_id, text, isinstance(error, PushGoneError))])
-    return Trial(True) if error is None else Trial(False, error.code, error.message)
+        return refused
+    return None
+
+
+@contextmanager
+def _room_for_a_test(consultant_id: UUID) -> Iterator[None]:
+    with _tests_lock:
+        if _tests_of.total() >= TESTS_AT_ONCE or _tests_of[consultant_id] >= TESTS_AT_ONCE_EACH:
+            raise RateLimitedError(
+                "a test is running already",
+                code="PUSH_TEST_BUSY",
+                retry_after_seconds=round(push.CALL_SECONDS),
+            )
+        _tests_of[consultant_id] += 1
+    try:
+        yield
+    finally:
+        with _tests_lock:
+            _tests_of[consultant_id] -= 1
+            if not _tests_of[consultant_id]:
+                del _tests_of[consultant_id]
 
 
 def _is_at(channel: PushChannel, kind: PushKind, url: SecretStr) -> bool:

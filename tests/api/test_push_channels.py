@@ -1,16 +1,23 @@
 """Push channels over HTTP: one's own and everybody's, addresses never shown, tests sent for real."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from core.ids import new_id
-from services import push_settings
+from services import push_channels, push_settings
 from tests.api.conftest import Person, SignIn
+from tests.api.processes import ApiProcess
 from tests.consultants.browser import Browser
+from tests.consultants.hostile_receiver import hostile_receiver
 from tests.consultants.receiver import Receiver, receiving
+from tests.support.waiting import wait_until
 
 OWN = "/api/v1/consultants/me/channels"
 
@@ -120,3 +127,34 @@ def test_an_administrator_says_what_a_consultant_is_matched_by(
     assert wrong.status_code == 422
     assert client.put(path, headers=admin.headers, json={"languages": ["Chinese"]}).status_code == 422
     assert client.put(path, headers=admin.headers, json={}).json()["data"] == nothing
+
+
+def test_tests_that_hang_leave_the_api_to_everybody_else(sign_in: SignIn, tmp_path: Path) -> None:
+    push_settings.allow_loopback(actor="test")
+    people = [sign_in("consultant") for _ in range(push_channels.TESTS_AT_ONCE + 2)]
+    with hostile_receiver() as hostile, ApiProcess(tmp_path / "api.log") as api:
+
+        def asked(person: Person, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
+            return httpx.request(method, f"{api.url}{path}", headers=person.headers, json=body, timeout=30)
+
+        def test_of(person: Person, path: str) -> str:
+            added = asked(person, "POST", OWN, {"kind": "http", "url": f"{hostile.url}/{path}"})
+            return f"{OWN}/{added.json()['data']['id']}/test"
+
+        tests = [(one, test_of(one, "dripping-head")) for one in people] * 10
+        with ThreadPoolExecutor(len(tests)) as pool:
+            answers = [pool.submit(asked, one, "POST", path) for one, path in tests]
+            hanging = push_channels.TESTS_AT_ONCE
+            wait_until(lambda: sum(one.done() for one in answers) == len(answers) - hanging, timeout_seconds=6)
+            assert hostile.held() == hanging
+            began = time.monotonic()
+            assert asked(people[0], "GET", OWN).status_code == 200
+            assert time.monotonic() - began < 1
+        refused = [one.result() for one in answers if one.result().status_code == 429]
+        assert len(refused) == len(answers) - hanging
+        assert {(one.json()["code"], one.headers["retry-after"]) for one in refused} == {("PUSH_TEST_BUSY", "8")}
+        tried = [one.result().json()["data"] for one in answers if one.result().status_code == 200]
+        assert [one["error_code"] for one in tried] == ["PUSH_TIMED_OUT"] * hanging
+        assert hostile.asked("/dripping-head") == hanging
+        # There is room again.
+        assert asked(people[0], "POST", test_of(people[0], "dripping-body")).json()["data"]["sent"] is True

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from uuid import UUID
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -73,6 +74,20 @@ def test_a_push_ends_in_its_time_and_leaves_nothing_behind(
     assert time.monotonic() - began < SECONDS + SLACK_SECONDS
     wait_until(lambda: not hanging() and hostile.held() == 0, timeout_seconds=3)
     assert hostile.asked(f"/{path}") == before + 1
+
+
+@pytest.mark.parametrize("kind", ["http", "webpush", "apprise"])
+def test_no_answer_is_told_from_a_bad_one(
+    hostile: Hostile, vapid: VapidKey, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "TIMEOUT", httpx.Timeout(0.3))
+    monkeypatch.setattr(push, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(push, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setitem(push._BOUNDS, "socket_read_timeout", 0.3)
+    assert send(hostile, kind, "failing", vapid, seconds=8) == "PUSH_UNAVAILABLE"
+    began = time.monotonic()
+    assert send(hostile, kind, "silent", vapid, seconds=8) == "PUSH_TIMED_OUT"
+    assert time.monotonic() - began < 0.3 + SLACK_SECONDS
 
 
 @pytest.mark.parametrize("path", ["endless", "bomb"])
