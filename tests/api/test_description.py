@@ -32,7 +32,7 @@ from tests.personal.seeding import Seeded, seed
 from tests.support.factories import create_push_channel
 
 # Of hypothesis' own hundred, per operation: as many within the description, half as many beside it.
-SHARE = 0.1
+SHARE = 0.06
 CHECKS = [
     not_a_server_error,
     openapi_checks.status_code_conformance,
