@@ -41,7 +41,10 @@ def worker() -> Response:
 
 @router.get("/token")
 def token(visit: Consultant) -> Response:
-    """Answer an access token of this browser's session, for its own script: it ends when the session does."""
+    """Answer an access token of this browser's session, for its own script: it ends when the session does.
+
+    The script asks for it whether or not anybody sits there, so the session lives on only by `?acted` (admin.web).
+    """
     if visit.request.headers.get("sec-fetch-site") not in (None, "same-origin"):
         raise NotAllowedError("the request came from another site", code="CROSS_SITE")
     answer = {

@@ -45,6 +45,10 @@ LANGUAGE_COOKIE = "anmei_lang"
 TOKEN_FIELD = "csrf_token"  # noqa: S105 - a field's name
 # Of the addresses that pages poll by themselves.
 LIVE_ENDING = "/live"
+# Where the inbox's scripts get their tokens: whenever one is over, a connection is lost or a push arrives.
+TOKEN_PATH = f"{INBOX}/token"
+# In such an address's query: a person has just done something on the page.
+ACTED = "acted"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; img-src 'self' data:"
 HEADERS = {
@@ -262,8 +266,13 @@ async def _take_form(request: Request) -> None:
 
 
 def _is_polled(request: Request) -> bool:
-    """Tell whether the page's script asks, not a person: parts of pages that keep themselves up to date."""
-    return request.url.path.endswith(LIVE_ENDING)
+    """Tell whether the page's script asks by itself, not for a person who has just done something."""
+    return _is_of_script(request) and ACTED not in request.query_params
+
+
+def _is_of_script(request: Request) -> bool:
+    """Tell whether a page's script asks: parts of pages that keep themselves up to date, and the inbox's tokens."""
+    return request.url.path.endswith(LIVE_ENDING) or request.url.path == TOKEN_PATH
 
 
 def _same_origin(headers: Mapping[str, str]) -> bool:
@@ -278,7 +287,7 @@ def _answer(request: Request, error: AnmeiError) -> Response:
         # Not the reader's fault, and its text may name what only we should know; the edge logs it with its trace.
         raise error
     if isinstance(error, NotAuthenticatedError) and request.method in SAFE_METHODS:
-        if _is_polled(request):
+        if _is_of_script(request):
             return Response(status_code=401)
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{LOGIN}?next={quote(target)}", 303, headers={"Cache-Control": "no-store"})

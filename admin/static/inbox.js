@@ -6,7 +6,9 @@ const box = $("inbox"), words = box.dataset;
 const API = "/api/v1", LONGEST = 30000;
 // How many receipts are said again after the connection was lost: the last ones may have gone with it.
 const AGAIN = 50;
-let token = "", me = "", last = "", open = null, wait = 500, refreshing = 0, told = [];
+// The session lives on by what a person does here, said at most this often: an inbox left open asks for tokens by itself.
+const ACTED_MS = 60000;
+let token = "", me = "", last = "", open = null, wait = 500, acted = 0, refreshing = 0, told = [];
 
 const say = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
@@ -15,11 +17,17 @@ function complain(reason) {
   $("problem").hidden = !reason;
 }
 
-async function signIn() {
-  const answer = await fetch("/inbox/token", { cache: "no-store" });
+async function signIn(query = "") {
+  const answer = await fetch(`/inbox/token${query}`, { cache: "no-store" });
   if (answer.redirected || answer.status === 401) return location.reload();
   if (!answer.ok) throw new Error(answer.status);
   ({ access_token: token, consultant_id: me } = await answer.json());
+}
+
+function personActed() {
+  if (Date.now() - acted < ACTED_MS) return;
+  acted = Date.now();
+  signIn("?acted").catch(() => { acted = 0; });
 }
 
 async function call(method, path, body, again = true) {
@@ -101,6 +109,7 @@ function bubble(message) {
 }
 
 async function show(id) {
+  personActed();
   try {
     const [one, page] = await Promise.all([
       call("GET", `/conversations/${id}`), call("GET", `/conversations/${id}/messages?order=newest&limit=100`)]);
@@ -118,6 +127,7 @@ async function show(id) {
 }
 
 async function act(method, path, body) {
+  personActed();
   try {
     const done = await call(method, path, body);
     complain("");
