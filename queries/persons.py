@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,25 +40,25 @@ class Person:
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that the conditions of the holdings may use."""
         ids = [self.user.id, *self.journey_ids, *self.conversation_ids]
+        keys, values = [*map(str, ids), *self.handles], self._values()
+        if values and (known := self.user.external_id) and _is_telling(known):
+            keys.append(known)
         return {
             "user_id": self.user.id,
             "journey_ids": self.journey_ids,
             "conversation_ids": self.conversation_ids,
             "texts": [str(one) for one in ids],
-            "names": self._patterns(map(str, ids)),
+            "names": [_standing_alone(one) for one in keys] + [_whole_value(one) for one in values],
+            "needles": [f"%{_in_like(one)}%" for one in keys] + [f'%"{_in_like(_in_json(one))}%' for one in values],
             "logins": [] if self.user.erased_at else _logins(self.user.username),
         }
 
-    def _patterns(self, ids: Iterable[str]) -> list[str]:
-        patterns = [_standing_alone(one) for one in [*ids, *self.handles]]
+    def _values(self) -> list[str]:
+        """Return what names the person where it is the value of a field. Not the avatar: many have the same one."""
         if self.user.erased_at is not None:
-            return patterns
-        known = self.user.external_id
-        if known and len(known) >= TELLING_LENGTH and re.search("[0-9]", known):
-            patterns.append(_standing_alone(known))
-        # Not the avatar: many people have the same one.
-        values = (known, self.user.username, self.user.email, self.user.phone)
-        return patterns + [_whole_value(one) for one in values if one]
+            return []
+        told = (self.user.external_id, self.user.username, self.user.email, self.user.phone)
+        return [one for one in told if one]
 
 
 def find_person(session: Session, user_id: UUID) -> Person:
@@ -181,6 +181,7 @@ def _typed(statement: TextClause, parameters: Mapping[str, Any]) -> TextClause:
         "conversation_ids": ARRAY(PgUuid),
         "texts": ARRAY(TEXT),
         "names": ARRAY(TEXT),
+        "needles": ARRAY(TEXT),
         "logins": ARRAY(TEXT),
     }
     return statement.bindparams(*(bindparam(name, type_=arrays[name]) for name in parameters if name in arrays))
@@ -189,6 +190,18 @@ def _typed(statement: TextClause, parameters: Mapping[str, Any]) -> TextClause:
 def _count(session: Session, statement: TextClause, parameters: Mapping[str, Any]) -> int:
     counted = text(f"WITH changed AS ({statement.text} RETURNING 1) SELECT count(*) FROM changed")
     return int(session.execute(_typed(counted, parameters), parameters).scalar_one())
+
+
+def _is_telling(external_id: str) -> bool:
+    return len(external_id) >= TELLING_LENGTH and re.search("[0-9]", external_id) is not None
+
+
+def _in_json(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)[1:-1]
+
+
+def _in_like(literal: str) -> str:
+    return re.sub(r"([%_\\])", r"\\\1", literal)
 
 
 def _standing_alone(key: str) -> str:
@@ -201,11 +214,10 @@ def _whole_value(name: str) -> str:
 
     Also where JSON stands inside a text of JSON, as the beginning of a large request does.
     """
-    written = re.escape(json.dumps(name, ensure_ascii=False)[1:-1])
-    return rf'"({NAMING_FIELDS})\\?": ?\\?"{written}\\?"'
+    return rf'"({NAMING_FIELDS})\\?": ?\\?"{re.escape(_in_json(name))}\\?"'
 
 
 def _logins(name: str) -> list[str]:
     """Return LIKE patterns for the keys that failed sign-ins under this name are counted by (services.auth)."""
-    key = "name:" + re.sub(r"([%_\\\\])", r"\\\1", name.casefold()[:LONGEST_LOGIN])
+    key = "name:" + _in_like(name.casefold()[:LONGEST_LOGIN])
     return [key, f"{key}@%"]
