@@ -96,6 +96,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "never_sent": ("尚未成功发送", "Nothing sent yet"),
     "error_push_gone": ("接收方已不存在，该方式已停用", "the receiver is gone; the channel was switched off"),
     "error_push_unavailable": ("暂时无法送达，请稍后再试", "it cannot be reached now, try again later"),
+    "error_push_timed_out": ("接收方没有及时应答", "the receiver did not answer in time"),
+    "error_push_test_busy": ("测试仍在进行，请稍后再试", "a test is running already, try again in a moment"),
     "error_push_refused": ("接收方拒绝了消息，请检查地址", "the receiver refused it, check the address"),
     "error_push_bad_url": ("地址格式不正确", "this is no address of this kind"),
     "error_push_internal_address": (
