@@ -105,7 +105,7 @@ def test_nothing_is_answered_that_the_description_does_not_know(
     with capsys.disabled():
         print(f"\n{sum(asked.statuses.values())} cases: {dict(sorted(asked.statuses.items()))}")
     assert not asked.failures, "\n\n".join(asked.failures.values())
-    assert sum(asked.statuses.values()) > 1000
+    assert sum(asked.statuses.values()) > 600
 
 
 def ask(
