@@ -12,9 +12,7 @@ COUNT, PER_SECOND = 120, 40.0
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.parametrize(
-    "name", ["API killed between commit and publish", "worker killed after claim", "rolling restart", "all at once"]
-)
+@pytest.mark.parametrize("name", ["API killed between commit and publish", "rolling restart", "all at once"])
 def test_nothing_is_lost_and_nothing_happens_twice(name: str) -> None:
     case = BY_NAME[name]
     assert run(case, "redis", count=COUNT, per_second=PER_SECOND).problems(case) == []
@@ -23,7 +21,7 @@ def test_nothing_is_lost_and_nothing_happens_twice(name: str) -> None:
 @pytest.mark.skipif(not rabbitmq_available(), reason="RabbitMQ is not installed (Debian: rabbitmq-server)")
 def test_the_same_holds_on_rabbitmq() -> None:
     case = BY_NAME["all at once"]
-    assert run(case, "rabbitmq", count=COUNT, per_second=PER_SECOND).problems(case) == []
+    assert run(case, "rabbitmq", count=COUNT // 2, per_second=PER_SECOND).problems(case) == []
 
 
 def counted(**changes: object) -> Counted:
