@@ -64,18 +64,21 @@ class Desk:
             return answered
 
     def _patience_seconds(self) -> float | None:
-        if self._waiting and self._writing.room() > 0:
-            return 0
-        return self._writing.next_look_seconds()
+        return 0 if self._fits(self._writing.room()) else self._writing.next_look_seconds()
 
     def _next_errands(self) -> list[Errand]:
         errands: list[Errand] = []
-        count = 0
         room = self._writing.room() if self._waiting else 0
-        while self._waiting and count < room:
+        while self._fits(room):
             errands.append(self._waiting.popleft())
-            count += len(errands[-1].journey_ids)
+            room -= len(errands[-1].journey_ids)
         return errands
+
+    def _fits(self, room: int) -> bool:
+        """Tell whether the next errand is to be taken: when all of it has room, or when none is open that could make room."""
+        if not self._waiting or room <= 0:
+            return False
+        return len(self._waiting[0].journey_ids) <= room or not len(self._writing)
 
     def _abandon(self, error: Exception) -> None:
         # The leases run out and the sweep sends the journeys again; what was taken is closed by the writing itself.

@@ -65,6 +65,9 @@ class Writing:
             return CLAIM_AT_ONCE
         return min(self._asking.room(), CLAIM_AT_ONCE)
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def take(self, errands: Sequence[Errand]) -> None:
         """Claim what is due of these errands' journeys and ask for their welcomes; what stopped already claims nothing."""
         if not errands:

@@ -288,3 +288,14 @@ def test_customers_are_greeted_while_the_broker_hangs(servers: object, monkeypat
         released.set()
         thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_message_that_does_not_fit_waits_whole_instead_of_finding_no_agent_free(agent: SimulatedAgent) -> None:
+    agent.fault("slow_run", seconds=0.4, count=2)
+    automation.change({"gateway": {"max_concurrent_calls": 3}}, actor="test")
+    journeys = opened(4)
+    first = Task(journeys[:2])
+    wait_until(lambda: agent.calls() == 2)
+    second = Task(journeys[2:])
+    assert first.done() | second.done() == set(journeys)
+    assert [step(one, WELCOME) for one in journeys] == [("succeeded", 1, 0, None)] * 4
