@@ -62,6 +62,11 @@ def configure_logging(role: str) -> None:
         else structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    _configure_foreign(shared, renderer, level)
+
+
+def _configure_foreign(shared: list[Any], renderer: Any, level: str) -> None:
+    """Give the lines that other code writes through the standard library the same form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
