@@ -33,20 +33,24 @@ class Batch:
     plan: Plan | None
 
 
-def claim_all(errands: Sequence[Errand]) -> tuple[list[Batch], list[tuple[Errand, Exception]]]:
+def claim_all(portions: Mapping[Errand, Sequence[UUID]]) -> tuple[list[Batch], list[tuple[Errand, Exception]]]:
     """Claim in one transaction, or one an errand where that is refused; return what was, and the errands that were not."""
     batches: list[Batch] = []
+
+    def claim(errands: Sequence[Errand]) -> None:
+        batches.append(_claim({one: errand for errand in reversed(errands) for one in portions[errand]}))
+
+    errands = list(portions)
     try:
-        return batches, together_or_alone(errands, lambda some: batches.append(_claim(some)))
+        return batches, together_or_alone(errands, claim)
     except DatabaseUnavailableError as error:
         # Only these hear of it: calls that are open go on, and what they come to is written when it can be.
         claimed = {errand for batch in batches for errand in batch.errand_of.values()}
         return batches, [(errand, error) for errand in errands if errand not in claimed]
 
 
-def _claim(errands: Sequence[Errand]) -> Batch:
+def _claim(errand_of: Mapping[UUID, Errand]) -> Batch:
     token = new_id()
-    errand_of = {journey_id: errand for errand in reversed(errands) for journey_id in errand.journey_ids}
     settings, known = automation.current(), agents.directory()
     plan: Plan | None = None
     with tracing.span("claim welcomes", errand_of), unit_of_work(Pool.JOURNEYS) as session:

@@ -43,7 +43,7 @@ class Desk:
             try:
                 # What has been paid for comes first.
                 self._writing.settle(self._gather())
-                self._writing.take(self._next_errands())
+                self._writing.take(self._next_portions())
                 self._writing.look()
             except Exception as error:
                 log.exception(log_events.WELCOME_DESK_FAULT, error=type(error).__name__)
@@ -64,21 +64,20 @@ class Desk:
             return answered
 
     def _patience_seconds(self) -> float | None:
-        return 0 if self._fits(self._writing.room()) else self._writing.next_look_seconds()
+        return 0 if self._waiting and self._writing.room() > 0 else self._writing.next_look_seconds()
 
-    def _next_errands(self) -> list[Errand]:
-        errands: list[Errand] = []
+    def _next_portions(self) -> dict[Errand, list[UUID]]:
+        """Return what there is room for, in the order it came; of the last errand perhaps a part."""
+        portions: dict[Errand, list[UUID]] = {}
         room = self._writing.room() if self._waiting else 0
-        while self._fits(room):
-            errands.append(self._waiting.popleft())
-            room -= len(errands[-1].journey_ids)
-        return errands
-
-    def _fits(self, room: int) -> bool:
-        """Tell whether the next errand is to be taken: when all of it has room, or when none is open that could make room."""
-        if not self._waiting or room <= 0:
-            return False
-        return len(self._waiting[0].journey_ids) <= room or not len(self._writing)
+        while self._waiting and room > 0:
+            errand = self._waiting[0]
+            if portion := errand.take(room):
+                portions[errand] = portion
+                room -= len(portion)
+            if not errand.left:
+                self._waiting.popleft()
+        return portions
 
     def _abandon(self, error: Exception) -> None:
         # The leases run out and the sweep sends the journeys again; what was taken is closed by the writing itself.

@@ -1,5 +1,6 @@
 """The journeys one message brought, between the task that waits for them and the desk that works on them."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -17,7 +18,8 @@ class Errand:
     """Filled and closed by the desk's thread, waited for by one other."""
 
     def __init__(self, journey_ids: Sequence[UUID]) -> None:
-        self.journey_ids = journey_ids
+        # Not taken yet: a message may hold more journeys than there is room for.
+        self.left = deque(journey_ids)
         self.outcome = Outcome()
         # Claimed and not over yet.
         self.open: set[UUID] = set()
@@ -35,6 +37,10 @@ class Errand:
             on_ready(news)
         return self.outcome
 
+    def take(self, most: int) -> list[UUID]:
+        """Return the next journeys to claim, at most so many."""
+        return [self.left.popleft() for _ in range(min(most, len(self.left)))]
+
     def tell_ready(self, journey_ids: Collection[UUID]) -> None:
         """Have the caller hear of journeys whose next step became due."""
         self._news.put(journey_ids)
@@ -45,8 +51,8 @@ class Errand:
         self.early, self.early_since = set(), None
 
     def close_if_over(self) -> None:
-        """Let the caller go once nothing is open."""
-        if not self.open:
+        """Let the caller go once nothing is open and nothing left to take."""
+        if not self.open and not self.left:
             self.close(None)
 
     def close_unless_open(self, error: Exception) -> None:
@@ -58,6 +64,7 @@ class Errand:
         """Let the caller go, with the outcome or an error; only the first time counts."""
         if not self._closed:
             self._closed = True
+            self.left.clear()
             self._news.put(error)
 
 

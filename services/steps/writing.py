@@ -56,7 +56,7 @@ class Writing:
         # When whose template is due, by the monotonic clock; entries of journeys that are over are passed over.
         self._greetings: list[tuple[float, UUID]] = []
         self._early: set[Errand] = set()
-        self._taking: Sequence[Errand] = ()
+        self._taking: Collection[Errand] = ()
 
     def room(self) -> int:
         """Return how many more journeys can be taken now; what does not fit waits unclaimed, and is greeted in time anyway."""
@@ -65,22 +65,19 @@ class Writing:
             return CLAIM_AT_ONCE
         return min(self._asking.room(), CLAIM_AT_ONCE)
 
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def take(self, errands: Sequence[Errand]) -> None:
-        """Claim what is due of these errands' journeys and ask for their welcomes; what stopped already claims nothing."""
-        if not errands:
+    def take(self, portions: Mapping[Errand, Sequence[UUID]]) -> None:
+        """Claim what is due of these journeys and ask for their welcomes; what stopped already claims nothing."""
+        if not portions:
             return
-        self._taking = errands
+        self._taking = portions.keys()
         if not self._is_stopped():
-            batches, refused = claim_all(errands)
+            batches, refused = claim_all(portions)
             for batch in batches:
                 self._begin(batch)
             for errand, error in refused:
                 errand.close_unless_open(error)
         self._taking = ()
-        for errand in errands:
+        for errand in portions:
             errand.close_if_over()
 
     def settle(self, answered: Collection[Future[AgentAnswer]]) -> None:
@@ -256,7 +253,7 @@ class Writing:
             return
         self._asking.forget(journey_id)
         one.errand.open.discard(journey_id)
-        if not one.errand.open:
+        if not one.errand.open and not one.errand.left:
             # The end of the errand tells of them all.
             self._early.discard(one.errand)
             if one.errand not in self._taking:

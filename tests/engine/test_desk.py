@@ -1,7 +1,7 @@
 """The desk: what comes together is written together, and a fault of one journey stays that journey's."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import pytest
@@ -67,9 +67,9 @@ def test_tasks_that_come_together_share_their_statements(
     claimed: list[int] = []
     claim = claiming._claim
 
-    def counted(errands: Sequence[Errand]) -> claiming.Batch:
-        claimed.append(len(errands))
-        return claim(errands)
+    def counted(errand_of: Mapping[UUID, Errand]) -> claiming.Batch:
+        claimed.append(len(errand_of))
+        return claim(errand_of)
 
     monkeypatch.setattr(claiming, "_claim", counted)
     journeys = opened(12)
@@ -290,12 +290,21 @@ def test_customers_are_greeted_while_the_broker_hangs(servers: object, monkeypat
     assert not thread.is_alive()
 
 
-def test_a_message_that_does_not_fit_waits_whole_instead_of_finding_no_agent_free(agent: SimulatedAgent) -> None:
-    agent.fault("slow_run", seconds=0.4, count=2)
+def test_a_message_larger_than_the_room_is_taken_in_parts(
+    agent: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.fault("slow_run", seconds=0.2)
     automation.change({"gateway": {"max_concurrent_calls": 3}}, actor="test")
-    journeys = opened(4)
-    first = Task(journeys[:2])
-    wait_until(lambda: agent.calls() == 2)
-    second = Task(journeys[2:])
-    assert first.done() | second.done() == set(journeys)
-    assert [step(one, WELCOME) for one in journeys] == [("succeeded", 1, 0, None)] * 4
+    journeys = opened(8)
+    open_calls: list[int] = []
+    start = Asking._start
+
+    def watched(self: Asking, calls: Sequence[Call]) -> None:
+        start(self, calls)
+        open_calls.append(len(self._calls))
+
+    monkeypatch.setattr(Asking, "_start", watched)
+    assert generate_welcome(journeys, on_ready=lambda _: None).done == set(journeys)
+    assert max(open_calls) == 3
+    assert [step(one, WELCOME) for one in journeys] == [("succeeded", 1, 0, None)] * 8
+    assert agent.calls() == 8
