@@ -15,6 +15,7 @@ from models import PushKind
 from queries.consultants import list_presence
 from services import auth, automation, push_channels, push_keys, users
 from services.permissions import Role
+from tests.support.layers import laid_over
 
 PASSWORD = SecretStr("a password for the proof")
 FILE = "consultants.json"
@@ -27,7 +28,7 @@ def main() -> None:
     with unit_of_work() as session:
         session.execute(text("UPDATE consultants SET enabled = false"))
     made = [_consultant(number, wanted) for number, wanted in enumerate(options["consultants"])]
-    automation.change(_merged(automation.current().model_dump(mode="json"), options["settings"]), actor="proof")
+    automation.change(laid_over(automation.current().model_dump(mode="json"), options["settings"]), actor="proof")
     said = {"webpush_key": push_keys.public_key(), "consultants": made}
     (get_settings().data_dir / FILE).write_text(json.dumps(said))
 
@@ -45,15 +46,6 @@ def _consultant(number: int, wanted: dict[str, Any]) -> dict[str, str]:
     # Sign-ins from one address are limited.
     token = auth.login(name, PASSWORD, origin=f"10.0.{number // 250}.{number % 250}").access_token.get_secret_value()
     return {"name": name, "consultant_id": str(consultant_id), "token": token}
-
-
-def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with the changes laid over them, part by part."""
-    merged = dict(values)
-    for name, change in changes.items():
-        old = merged.get(name)
-        merged[name] = _merged(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
-    return merged
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from core.settings import get_settings
 from services import automation, mcp_groups, mcp_seed, users
 from services.permissions import Role
+from tests.support.layers import laid_over
 
 ADMIN, PASSWORD = "proof-admin", "a password for the proof"
 # The welcome agent's group (contract section 5).
@@ -20,16 +21,7 @@ def main() -> None:
     (get_settings().data_dir / "mcp_key").write_text(key.get_secret_value())
     users.create_staff_user(ADMIN, SecretStr(PASSWORD), [Role.ADMIN, Role.OPERATOR], actor="proof")
     values = automation.current().model_dump(mode="json")
-    automation.change(_merged(values, json.loads(sys.argv[1])), actor="proof")
-
-
-def _merged(values: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
-    """Return the values with the changes laid over them, part by part."""
-    merged = dict(values)
-    for name, change in changes.items():
-        old = merged.get(name)
-        merged[name] = _merged(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
-    return merged
+    automation.change(laid_over(values, json.loads(sys.argv[1])), actor="proof")
 
 
 if __name__ == "__main__":
