@@ -1,7 +1,7 @@
 """Agents and the record of calls to them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -63,6 +63,7 @@ class CallEnded:
     refused_answer: str | None = None
 
 
+_ENDED = [one.name for one in fields(CallEnded)]
 _END = text("""
 UPDATE agent_calls c
 SET status = CASE WHEN e.error_code IS NULL THEN 'succeeded' ELSE 'failed' END, finished_at = clock_timestamp(),
@@ -72,13 +73,15 @@ SET status = CASE WHEN e.error_code IS NULL THEN 'succeeded' ELSE 'failed' END, 
 FROM jsonb_to_recordset(:calls) AS e(
     call_id uuid, error_code text, error_text text, task_id text, usage jsonb, first_token_ms integer,
     provider_message_id text, refusal text, refused_answer text)
-WHERE c.id = e.call_id AND c.finished_at IS NULL
+-- The keys once more, as a list: joined to rows of unknown number, a young table would be read whole.
+WHERE c.id = ANY(:call_ids) AND c.id = e.call_id AND c.finished_at IS NULL
 """).bindparams(bindparam("calls", type_=JSONB))
 
 
 def end_calls(session: Session, calls: Sequence[CallEnded]) -> None:
     """Record how the calls ended. Idempotent: the first end counts."""
-    session.execute(_END, {"calls": [{**asdict(call), "call_id": str(call.call_id)} for call in calls]})
+    rows = [{name: getattr(call, name) for name in _ENDED} | {"call_id": str(call.call_id)} for call in calls]
+    session.execute(_END, {"calls": rows, "call_ids": [call.call_id for call in calls]})
 
 
 def list_agents(session: Session) -> list[Agent]:

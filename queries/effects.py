@@ -179,7 +179,7 @@ WITH given AS (
 -- The lock looks at the row again: an agent's welcome stored while we waited keeps the template away.
 locked AS MATERIALIZED (
     SELECT id FROM journeys WHERE id = ANY(:journey_ids) AND greeted_at IS NULL AND finished_at IS NULL
-    ORDER BY id {lock}
+    ORDER BY id LIMIT cardinality(:journey_ids) {lock}
 ),
 said AS (
     INSERT INTO messages (id, conversation_id, sender_type, content, journey_id, source)
@@ -281,19 +281,18 @@ done AS (
 {target},
 told AS (
     INSERT INTO notifications (id, journey_id, consultant_id, channel, status, payload, sent_at, receipt_due_at, due_at, sweep_at)
-    SELECT anmei_uuid7(), d.journey_id, t.consultant_id, t.channel,
+    SELECT anmei_uuid7(), t.journey_id, t.consultant_id, t.channel,
            CASE t.channel WHEN 'websocket' THEN 'sent' ELSE 'pending' END,
            jsonb_build_object(
-               'title', coalesce(d.payload ->> 'title', CASE t.channel WHEN 'websocket' THEN :title ELSE :push_title END),
-               'body', coalesce(d.payload ->> 'message', CASE t.channel WHEN 'websocket' THEN :message ELSE :push_body END),
+               'title', coalesce(t.payload ->> 'title', CASE t.channel WHEN 'websocket' THEN :title ELSE :push_title END),
+               'body', coalesce(t.payload ->> 'message', CASE t.channel WHEN 'websocket' THEN :message ELSE :push_body END),
                'customer_id', j.user_id, 'conversation_id', v.id),
            CASE t.channel WHEN 'websocket' THEN now() END,
            CASE WHEN t.channel = 'websocket' AND t.later THEN now() + make_interval(secs => :receipt_seconds) END,
            CASE t.channel WHEN 'push' THEN now() END,
            CASE t.channel WHEN 'push' THEN now() + make_interval(secs => :sweep_seconds) END
     FROM target t
-    JOIN done d ON d.journey_id = t.journey_id
-    JOIN journeys j ON j.id = d.journey_id
+    JOIN journeys j ON j.id = t.journey_id
     LEFT JOIN conversations v ON v.journey_id = j.id
     ON CONFLICT (journey_id, consultant_id, channel) DO NOTHING
     RETURNING id, journey_id, consultant_id, channel
@@ -302,9 +301,10 @@ laddered AS (
     INSERT INTO escalations (id, journey_id, conversation_id, rung, action, waiting_since, due_at, sweep_at)
     SELECT anmei_uuid7(), d.journey_id, v.id, 0, :first_action, now(), a.at, a.at
     FROM done d
-    JOIN conversations v ON v.journey_id = d.journey_id AND v.claimed_by_id IS NULL
+    -- By the journey, whatever the planner knows: the index of all unclaimed conversations would be read whole.
+    CROSS JOIN LATERAL (SELECT c.id, c.claimed_by_id FROM conversations c WHERE c.journey_id = d.journey_id LIMIT 1) v
     CROSS JOIN (SELECT now() + make_interval(secs => :escalate_in_seconds) AS at) a
-    WHERE a.at IS NOT NULL
+    WHERE a.at IS NOT NULL AND v.claimed_by_id IS NULL
     ON CONFLICT (conversation_id, round, rung) DO NOTHING
 ),
 {_NOTE_WHOLE_ATTEMPT},
@@ -312,7 +312,12 @@ moved AS (
     UPDATE journeys j SET notified_at = coalesce(j.notified_at, clock_timestamp()), {MOVE_JOURNEY}
     FROM done d WHERE j.id = d.journey_id
 )
-SELECT d.journey_id, t.id AS notification_id, t.consultant_id, t.channel FROM done d LEFT JOIN told t USING (journey_id)
+SELECT d.journey_id, coalesce(t.count, 0), coalesce(t.by_socket, false), coalesce(t.pushes, '{{}}')
+FROM done d LEFT JOIN (
+    SELECT journey_id, count(*) AS count, bool_or(channel = 'websocket') AS by_socket,
+           array_agg(id) FILTER (WHERE channel = 'push') AS pushes
+    FROM told GROUP BY journey_id
+) t USING (journey_id)
 """)
 
 
@@ -335,12 +340,12 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One consultant told of one journey; all None where there was nobody to tell."""
+    """How many were told of one journey, whether any by a socket, and the notifications that are to be pushed."""
 
     journey_id: UUID
-    notification_id: UUID | None
-    consultant_id: UUID | None
-    channel: str | None
+    count: int
+    by_socket: bool
+    pushes: Sequence[UUID]
 
 
 def notify_consultants(
@@ -359,6 +364,7 @@ def notify_consultants(
 ) -> list[Told]:
     """Write one notification per consultant for the journeys whose step is due, begin their ladder, and finish the step.
 
+    Return what was written for each journey done now, for one that nobody could be told of, too.
     Consultants online are told by the first channel that reaches them; when nobody is online, everybody on shift whom a
     push reaches, else everybody whom one reaches. Idempotent.
     """

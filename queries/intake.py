@@ -39,8 +39,8 @@ made AS (
     ON CONFLICT (external_id) DO NOTHING
     RETURNING id, external_id
 ),
--- A user who was imported without a journey gets one now.
-owner AS (
+-- A user who was imported without a journey gets one now. Looked for once, and not once for each row it is joined to.
+owner AS MATERIALIZED (
     SELECT id, external_id FROM made
     UNION ALL
     SELECT u.id, f.external_id FROM fresh f

@@ -1,6 +1,6 @@
 """Whom to tell of a new customer, as parts of the notification's statement: who is able, and who of them is chosen.
 
-`done` holds the journeys; `target` gives journey_id, consultant_id, channel, and whether another channel comes later.
+`done` holds the journeys; `target` gives journey_id and payload of those, consultant_id, channel, and whether another channel comes later.
 """
 
 from queries.consultants import CONNECTED
@@ -27,7 +27,7 @@ able AS MATERIALIZED (
 
 EVERYBODY = """
 target AS (
-    SELECT d.journey_id, a.id AS consultant_id, a.channel, a.later
+    SELECT d.journey_id, d.payload, a.id AS consultant_id, a.channel, a.later
     FROM done d CROSS JOIN able a WHERE a.tier = (SELECT min(tier) FROM able)
 )"""
 
@@ -41,7 +41,7 @@ loaded AS MATERIALIZED (
     FROM able a WHERE a.tier = (SELECT min(tier) FROM able)
 ),
 ranked AS (
-    SELECT d.journey_id, a.id AS consultant_id, a.channel, a.later, a.tier, row_number() OVER (
+    SELECT d.journey_id, d.payload, a.id AS consultant_id, a.channel, a.later, a.tier, row_number() OVER (
         PARTITION BY d.journey_id
         ORDER BY CASE WHEN a.languages = '[]'::jsonb THEN coalesce(g.language, 'zh') = 'zh'
                       ELSE g.language IS NULL OR jsonb_exists(a.languages, g.language) END DESC,
@@ -55,5 +55,5 @@ ranked AS (
     CROSS JOIN loaded a
 ),
 target AS (
-    SELECT journey_id, consultant_id, channel, later FROM ranked WHERE tier > 1 OR place <= :told_at_most
+    SELECT journey_id, payload, consultant_id, channel, later FROM ranked WHERE tier > 1 OR place <= :told_at_most
 )"""

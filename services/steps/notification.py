@@ -1,6 +1,5 @@
 """The third step: the consultants are told that a customer waits."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from core.clock import utc_now
 from core.database import Pool, unit_of_work
 from core.faults import fault_point
 from core.logging import get_logger
-from models import Channel, StepName
+from models import StepName
 from queries import effects, events
 from queries.effects import Telling, Told
 from services import automation, journey_plan, ladder, shifts
@@ -51,11 +50,10 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
             telling=telling,
         )
-        done = {one.journey_id for one in told}
-        by_socket = {one.journey_id for one in told if one.channel == Channel.WEBSOCKET}
+        by_socket = sorted(one.journey_id for one in told if one.by_socket)
         events.append_new_customer_events(
             session,
-            sorted(by_socket),
+            by_socket,
             title=settings.title,
             message=settings.message,
             expected_response_minutes=settings.expected_response_minutes,
@@ -65,17 +63,15 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
     fault_point("after_commit")
     if by_socket:
         fanout.announce()
-    counts = Counter(one.journey_id for one in told if one.notification_id is not None)
-    by_push = {one.journey_id for one in told if one.channel == Channel.PUSH}
-    for journey_id in done:
+    for one in told:
         log.info(
             log_events.CONSULTANTS_NOTIFIED,
-            journey_id=str(journey_id),
-            count=counts[journey_id],
-            by_push=journey_id in by_push,
+            journey_id=str(one.journey_id),
+            count=one.count,
+            by_push=bool(one.pushes),
         )
-    on_told([one for one in told if one.notification_id is not None])
-    return Outcome(done=done)
+    on_told(told)
+    return Outcome(done={one.journey_id for one in told})
 
 
 def _telling(settings: AutomationSettings) -> Telling:

@@ -8,12 +8,12 @@ from sqlalchemy import text
 
 from core.database import unit_of_work
 from core.ids import new_id
-from models import Consultant, Conversation, StepName
+from models import Consultant, Conversation, Notification, StepName
 from queries.effects import Told
 from services import push_settings
 from services.steps.notification import notify_consultants
 from tests.consultants.receiver import Receiver, receiving
-from tests.support.factories import create_conversation, create_journey, create_user
+from tests.support.factories import create_conversation, create_journey, create_user, notifications_of
 
 
 @pytest.fixture
@@ -47,12 +47,16 @@ def customer_waits(**customer: object) -> Conversation:
     return conversation
 
 
-def tell(*conversations: Conversation) -> list[Told]:
-    """Run the notification step; return who was told."""
+def tell(*conversations: Conversation) -> list[Notification]:
+    """Run the notification step; return what it wrote."""
     told: list[Told] = []
     journeys = [one.journey_id for one in conversations if one.journey_id is not None]
     notify_consultants(journeys, on_told=told.extend)
-    return told
+    written = notifications_of([one.journey_id for one in told])
+    assert sorted(push for one in told for push in one.pushes) == sorted(
+        one.id for one in written if one.channel == "push"
+    )
+    return written
 
 
 def connect(consultant: Consultant) -> UUID:

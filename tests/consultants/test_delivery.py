@@ -10,8 +10,7 @@ from pydantic import SecretStr, ValidationError
 from core.crypto import encrypt
 from core.database import unit_of_work
 from core.errors import ConflictError, InvalidInputError, NotFoundError
-from models import PushKind
-from queries.effects import Told
+from models import Notification, PushKind
 from queries.notifications import record_receipt
 from services import automation, delivery, push_channels, push_keys, push_settings
 from services.push_channels import ChannelChange
@@ -24,8 +23,8 @@ from tests.support.factories import create_consultant, create_push_channel, crea
 HTTP = PushKind.HTTP
 
 
-def ids_of(told: Sequence[Told]) -> list[UUID]:
-    return [one.notification_id for one in told if one.notification_id is not None]
+def ids_of(told: Sequence[Notification]) -> list[UUID]:
+    return [one.id for one in told]
 
 
 def make_due() -> None:

@@ -129,7 +129,7 @@ OUTCOME = "SELECT status, attempts, error_code FROM notifications WHERE consulta
 
 def waiting_pushes() -> list[UUID]:
     """Write the pushes for a new customer down; return their ids."""
-    return [one.notification_id for one in tell(customer_waits()) if one.notification_id is not None]
+    return [one.id for one in tell(customer_waits())]
 
 
 def make_due() -> None:

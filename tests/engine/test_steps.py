@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.database import unit_of_work
 from core.errors import AgentPermanentError, PermanentError, TransientError
 from core.ids import new_id
-from models import StepName
+from models import Notification, StepName
 from queries import effects
 from queries import steps as step_queries
 from queries.effects import Told, Welcome
@@ -20,7 +20,7 @@ from services.steps.conversation import create_conversation
 from services.steps.notification import notify_consultants
 from services.steps.welcome import generate_welcome
 from tests.engine.conftest import SimulatedAgent, accept, execute, journey_status, messages, rows, step
-from tests.support.factories import create_agent, create_consultant, create_push_channel
+from tests.support.factories import create_agent, create_consultant, create_push_channel, notifications_of
 
 CREATE, WELCOME, NOTIFY = StepName.CREATE_CONVERSATION, StepName.GENERATE_WELCOME, StepName.NOTIFY_CONSULTANTS
 
@@ -213,12 +213,18 @@ def test_with_notifications_switched_off_nobody_is_told_and_the_step_succeeds() 
     assert step(journey, NOTIFY)[0] == "succeeded"
 
 
-def notified(journey: UUID) -> list[Told]:
+def notified(journey: UUID) -> list[Notification]:
+    """Run the notification step; return what it wrote, which is also what it says it wrote."""
     told: list[Told] = []
     create_conversation([journey])
     execute("UPDATE journey_steps SET due_at = now() WHERE name = :n", n=NOTIFY)
     notify_consultants([journey], on_told=told.extend)
-    return told
+    written = notifications_of([journey])
+    by_push = [one.id for one in written if one.channel == "push"]
+    assert [(one.journey_id, one.count, sorted(one.pushes)) for one in told] == [
+        (journey, len(written), sorted(by_push))
+    ]
+    return written
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,30 @@
 """Rows for tests, each complete and committed; pass what the test is about, the rest is filled in."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
+from uuid import UUID
 
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from core.clock import utc_now
 from core.crypto import encrypt
 from core.database import unit_of_work
 from core.ids import new_handle, new_id
-from models import Agent, Consultant, Conversation, Journey, JourneyStatus, JourneyStep, PushChannel, StepName, User
+from models import (
+    Agent,
+    Consultant,
+    Conversation,
+    Journey,
+    JourneyStatus,
+    JourneyStep,
+    Notification,
+    PushChannel,
+    StepName,
+    User,
+)
 
 Row = TypeVar("Row")
 _number = count(1)
@@ -102,3 +116,9 @@ def _stored(row: Row) -> Row:
     with unit_of_work() as session:
         session.add(row)
     return row
+
+
+def notifications_of(journey_ids: Sequence[UUID]) -> list[Notification]:
+    """Return what consultants were told of these journeys, in no order."""
+    with unit_of_work() as session:
+        return list(session.scalars(select(Notification).where(Notification.journey_id.in_(journey_ids))))

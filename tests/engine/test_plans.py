@@ -1,0 +1,69 @@
+"""What the engine's statements read stays the same as the tables grow, by plans that were made while these were empty."""
+
+import pytest
+from sqlalchemy import text
+
+from bench import bare_sql
+from core.database import Pool, engine, unit_of_work
+from tests.support.factories import create_agent, create_consultant
+
+# Tables that grow with every journey; the others may be read whole.
+GROWING = (
+    "users",
+    "journeys",
+    "journey_steps",
+    "step_attempts",
+    "webhook_receipts",
+    "conversations",
+    "messages",
+    "agent_calls",
+    "notifications",
+    "events",
+)
+_READ = text("""
+SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = ANY(:tables))
+     + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = ANY(:tables))
+""")
+
+
+def take_through(prefix: str, count: int, set_size: int) -> None:
+    """Take so many registrations through all their statements, on the connections that keep their plans."""
+    bare_sql.run([bare_sql.registration_row(prefix, number) for number in range(count)], set_size)
+    with unit_of_work(Pool.JOURNEYS) as session:
+        session.execute(text("SELECT pg_stat_force_next_flush()"))
+
+
+def rows_read() -> int:
+    """Return how many rows and index entries of the growing tables were read so far."""
+    with unit_of_work() as session:
+        return int(session.execute(_READ, {"tables": list(GROWING)}).scalar_one())
+
+
+def test_a_kept_plan_reads_no_more_beside_many_journeys_than_beside_few() -> None:
+    create_agent("http://127.0.0.1:9/v1", api_key="app-plans")
+    create_consultant()
+    # One connection, whose plans are made here.
+    engine(Pool.JOURNEYS).dispose()
+    take_through("first", 20, 20)
+    begun = rows_read()
+    take_through("early", 20, 20)
+    early = rows_read() - begun
+
+    take_through("many", 600, 100)
+    begun = rows_read()
+    take_through("late", 20, 20)
+    late = rows_read() - begun
+
+    # Old versions of rows that were just changed are read with them; an index or a table read whole would be thousands.
+    assert 0 < late <= early * 1.3
+
+
+def test_a_connection_that_was_idle_keeps_what_it_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every connection is asked whether it still lives before it is used.
+    monkeypatch.setattr("core.database.FRESH_SECONDS", -1.0)
+    create_agent("http://127.0.0.1:9/v1", api_key="app-plans")
+    engine(Pool.JOURNEYS).dispose()
+    take_through("idle", 1, 1)
+    with unit_of_work(Pool.JOURNEYS) as session:
+        prepared = session.execute(text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%journey%'"))
+        assert prepared.scalar_one() >= 8
