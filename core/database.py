@@ -1,5 +1,6 @@
 """The database: two pools a process, for the engine's statements and for all others, and where transactions open."""
 
+import json
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
+import orjson
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -139,6 +141,9 @@ def _create_engine(pool: Pool) -> Engine:
         pool_size=_pool_size,
         max_overflow=4,
         pool_timeout=5,
+        # The connection used last is the next one: few of many stay warm, and those that are spare are not asked at all.
+        pool_use_lifo=True,
+        json_serializer=_journey_json if kept else None,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "options": f"-c timezone=UTC {timeouts} {_KEPT_PLANS if kept else _COSTS}",
@@ -155,6 +160,18 @@ def _create_engine(pool: Pool) -> Engine:
     return made
 
 
+def _journey_json(value: Any) -> str:
+    """Return JSON as the journey's statements bind it, in a tenth of the time.
+
+    Not for what people enter: a number that is none would become null here, where the standard library's text is refused.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # Whole numbers beyond 64 bits and keys that are no texts are JSON all the same.
+        return json.dumps(value)
+
+
 def _note_use(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info["used_at"] = time.monotonic()
 
@@ -168,7 +185,8 @@ def _ping_if_stale(connection: DBAPIConnection, record: ConnectionPoolEntry, _: 
         cursor = connection.cursor()
         cursor.execute("SELECT 1")
         cursor.close()
-        connection.rollback()
+        # Not rolled back: the driver forgets what it has prepared after a ROLLBACK.
+        connection.commit()
     except psycopg.Error as error:
         # The pool closes it and tries another.
         raise DisconnectionError("the pooled connection is gone") from error

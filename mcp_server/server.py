@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from mcp_types import (
 )
 from sse_starlette.sse import AppStatus
 
-from core import log_events
+from core import log_events, memory
 from core.errors import AnmeiError
 from core.logging import get_logger
 from core.settings import get_settings
@@ -92,7 +91,7 @@ class McpServer:
             self._followed = True
         await self._refresh()
         # What lives from here on is short-lived: without the start-up's objects the collector's pauses are short.
-        gc.freeze()
+        memory.settle()
         watch = asyncio.create_task(self._watch())
         try:
             async with self.json_manager.run(), self.stream_manager.run():

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core import log_events, tracing
 from core.database import Pool, unit_of_work
-from core.ids import new_handle, new_id
+from core.ids import new_handle, new_id_text
 from core.logging import get_logger
 from models import JourneyKind
 from queries import intake as intake_queries
@@ -71,6 +71,9 @@ class Registration(BaseModel):
     def _extra_is_storable(self) -> Self:
         _storable(self.model_extra)
         return self
+
+
+_KEPT_AS_GIVEN = set(Registration.model_fields) - {"user_id", "registered_at"}
 
 
 class IntakeStatus(StrEnum):
@@ -167,16 +170,15 @@ def _acceptance(row: dict[str, Any], made: set[UUID], first: dict[UUID, UUID]) -
 
 def _row(submission: Submission, settings: AutomationSettings) -> dict[str, Any]:
     registration = submission.registration
-    known = registration.model_dump(include=set(Registration.model_fields) - {"user_id", "registered_at"})
     return {
-        **known,
+        **registration.model_dump(include=_KEPT_AS_GIVEN),
         "external_id": registration.user_id,
         "extra": registration.model_extra or {},
         "registered_at": _iso(registration.registered_at),
         "webhook_id": submission.webhook_id,
-        "user_id": str(new_id()),
-        "journey_id": str(new_id()),
-        "step_ids": [str(new_id()) for _ in journey_plan.step_names()],
+        "user_id": new_id_text(),
+        "journey_id": new_id_text(),
+        "step_ids": [new_id_text() for _ in journey_plan.step_names()],
         "handle": new_handle(),
         "skip_reason": skip_reason(registration, settings),
     }

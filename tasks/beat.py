@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from core import log_events
+from core import log_events, memory
 from core.errors import DatabaseUnavailableError
 from core.logging import configure_logging, get_logger
 from core.settings import get_settings
@@ -159,6 +159,7 @@ def main() -> None:
         signal.signal(signal_number, lambda *_: beat.stopping.set())
     log.info(log_events.PROCESS_STARTED)
     confirmations.begin("beat")
+    memory.settle()
     beat.run()
     confirmations.end()
     log.info(log_events.PROCESS_STOPPED)

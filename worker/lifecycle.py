@@ -1,6 +1,5 @@
 """What a worker process does besides tasks: says that it is there, watches itself, and stops without dropping anything."""
 
-import gc
 import os
 import socket
 import threading
@@ -13,7 +12,7 @@ from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.worker import state
 
 from clients import agents, broker
-from core import database, log_events
+from core import database, log_events, memory
 from core.clock import utc_now
 from core.errors import DatabaseUnavailableError
 from core.logging import get_logger
@@ -93,8 +92,7 @@ def _ready(sender: Any, **_: Any) -> None:
     if Queue.AGENTS in _worker.queues:
         # Loaded with the first call otherwise, which would then be late by it.
         import_module("clients.agent_http")
-    # What was loaded by now stays: no collection needs to look at it again.
-    gc.freeze()
+    memory.settle()
 
 
 def _shutting_down(**_: Any) -> None:
@@ -113,4 +111,4 @@ def _child_started(**_: Any) -> None:
     # A child of the pool works on one task at a time.
     database.set_pool_size(2)
     confirmations.begin("worker")
-    gc.freeze()
+    memory.settle()
