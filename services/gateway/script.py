@@ -1,5 +1,6 @@
 """Which language a text is written in, as far as its script tells. Heuristics: no model, no word lists."""
 
+import re
 import unicodedata
 from collections import Counter
 
@@ -15,8 +16,10 @@ _TRADITIONAL_REGIONS = frozenset({"hant", "tw", "hk", "mo"})
 # Frequent characters that only one of the two Chinese scripts has, pairwise.
 _SIMPLIFIED = frozenset("欢来专属询随时问题过关们应为请务护疗体让给个获问议对说认识开乐见经发图区华预约团队颜肤实验")
 _TRADITIONAL = frozenset("歡來專屬詢隨時問題過關們應為請務護療體讓給個獲問議對說認識開樂見經發圖區華預約團隊顏膚實驗")
-_ONLY_SIMPLIFIED = _SIMPLIFIED - _TRADITIONAL
-_ONLY_TRADITIONAL = _TRADITIONAL - _SIMPLIFIED
+_SIMPLIFIED_ONES = re.compile(f"[{''.join(sorted(_SIMPLIFIED - _TRADITIONAL))}]")
+_TRADITIONAL_ONES = re.compile(f"[{''.join(sorted(_TRADITIONAL - _SIMPLIFIED))}]")
+_IDEOGRAPHS = re.compile("[\u4e00-\u9fff]+")
+_NO_LETTERS = re.compile(r"[\W\d_]+")
 # Fewer letters than this say nothing certain.
 _LETTERS_TO_JUDGE = 6
 
@@ -41,19 +44,20 @@ def speaks(text: str, locale: str | None) -> bool:
 
 
 def _right_chinese(text: str, parts: list[str]) -> bool:
-    simplified = sum(character in _ONLY_SIMPLIFIED for character in text)
-    traditional = sum(character in _ONLY_TRADITIONAL for character in text)
+    simplified, traditional = len(_SIMPLIFIED_ONES.findall(text)), len(_TRADITIONAL_ONES.findall(text))
     wrong, right = (simplified, traditional) if _TRADITIONAL_REGIONS & set(parts) else (traditional, simplified)
     # A name or a quotation may bring one or two of the other script.
     return wrong < 3 or right >= wrong
 
 
 def _count(text: str) -> "Counter[str]":
-    counts: Counter[str] = Counter()
-    for character in text:
+    # The most frequent script, and what is no letter at all, without asking for names.
+    rest = _IDEOGRAPHS.sub("", text)
+    counts = Counter(HAN=len(text) - len(rest))
+    for character in _NO_LETTERS.sub("", rest):
         if not character.isalpha():
             continue
-        name = unicodedata.name(character, "")
+        name = "LATIN" if character.isascii() else unicodedata.name(character, "")
         if name.startswith("CJK"):
             counts["HAN"] += 1
         elif name.startswith(("HIRAGANA", "KATAKANA")):

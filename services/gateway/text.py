@@ -11,6 +11,12 @@ _MARKS_PER_LETTER = 4
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
 # Invisible although Unicode calls them letters or marks.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+# What most texts consist of, and nothing below is about: printable ASCII, Latin letters, typographic marks, Chinese and
+# Japanese characters, their punctuation and full-width forms, pictographs (without joiners and selectors).
+_PLAIN = re.compile(
+    "[\x20-\x7e\xa1-\xac\xae-\u024f\u2010-\u2027\u3001-\u3029\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uff01-\uff5e"
+    "\U0001f300-\U0001f64f]*"
+)
 
 
 def clean_line(text: str, most_characters: int) -> str:
@@ -34,6 +40,8 @@ def strip_harmful(text: str) -> str:
 
 
 def _without_harmful(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     kept: list[str] = []
     marks = 0
     for index, character in enumerate(text):

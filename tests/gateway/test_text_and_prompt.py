@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.gateway import prompt
 from services.gateway.prompt import Customer, Prompt
-from services.gateway.text import clean_line, clean_text, strip_harmful
+from services.gateway.text import _BLANK_LETTERS, _PLAIN, clean_line, clean_text, strip_harmful
 from tests.gateway.hostile import TEXTS, each_hostile_text
 
 HANDLE = "jrn_OwnHandleOfThisJourney01"
@@ -130,3 +130,12 @@ def test_cleaning_is_final(text: str) -> None:
 @given(st.lists(st.sampled_from(["您好", "\u202e", " ", "\n", "。", "ab", "\x00"]), max_size=20))
 def test_pieces_cleaned_alone_make_the_same_text(pieces: list[str]) -> None:
     assert clean_text("".join(strip_harmful(piece) for piece in pieces)) == clean_text("".join(pieces))
+
+
+def test_what_passes_unlooked_at_holds_nothing_that_would_be_looked_for() -> None:
+    passed = [chr(code) for code in range(0x110000) if _PLAIN.fullmatch(chr(code))]
+
+    assert "欢" in passed
+    assert [one for one in passed if one in _BLANK_LETTERS] == []
+    assert {unicodedata.category(one)[0] for one in passed} <= {"L", "N", "P", "S", "Z"}
+    assert {unicodedata.category(one) for one in passed} & {"Zl", "Zp"} == set()
