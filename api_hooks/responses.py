@@ -158,7 +158,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AnmeiError, answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(ValidationError, _answer_invalid_values)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(HTTPException, answer_http_exception)
 
 
 def status_of(error: AnmeiError) -> int:
@@ -216,7 +216,8 @@ def _invalid(request: Request, problems: Sequence[Any]) -> JSONResponse:
     return problem(request, 422, "INVALID_INPUT", detail, errors=errors)
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Answer what the framework refuses by itself."""
     if not isinstance(error, HTTPException):
         raise error
     code = CODES.get(error.status_code, "ERROR")

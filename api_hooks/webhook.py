@@ -6,9 +6,11 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_hooks.intake import Intake
+from api_hooks.responses import answer_error, answer_http_exception
 from clients.rate_limit import RateLimit
 from core import tracing
 from core.errors import AnmeiError, InvalidInputError
@@ -43,6 +45,11 @@ REFUSALS = {
 }
 
 
+def is_registration(scope: Scope) -> bool:
+    """Tell whether a request is one of the signup service's."""
+    return bool(scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST")
+
+
 class CountRefusalsMiddleware:
     """Counts the webhook's refusals, wherever below they were made."""
 
@@ -50,7 +57,7 @@ class CountRefusalsMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+        if not is_registration(scope):
             await self.app(scope, receive, send)
             return
 
@@ -91,6 +98,18 @@ async def receive_registration(request: Request) -> Response:
         caller = request.headers.get("traceparent")
         tracing.root(f"POST {PATH}", acceptance.journey_id, started_ns=started_ns, traceparent=caller)
     return _answer(acceptance, acceptance.status, acceptance.reason)
+
+
+async def serve_registration(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the endpoint as an ASGI application of its own, with the answers the API gives to errors."""
+    request = Request(scope, receive, send)
+    try:
+        response = await receive_registration(request)
+    except AnmeiError as error:
+        response = await answer_error(request, error)
+    except HTTPException as error:
+        response = await answer_http_exception(request, error)
+    await response(scope, receive, send)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
