@@ -25,9 +25,11 @@ PUBLISH_AT_ONCE = 500
 # With the broker away, hints pile up here to no use: beyond this many they are left to the sweep.
 PUBLISH_BACKLOG_MAX = 5000
 
-# What a message takes a worker, roughly; and the longest that registrations are held for company.
+# What a message takes a worker, roughly; for how many times as long as sending one took registrations gather for the next;
+# and the longest they do.
 MESSAGE_SECONDS = 0.004
-GATHER_SECONDS_MAX = 0.1
+SENDING_TIMES = 12
+GATHER_SECONDS_MAX = 0.3
 _STEP_QUEUES = [step.queue.value for step in journey_plan.PLANS[JourneyKind.REGISTRATION]]
 
 
@@ -59,19 +61,23 @@ class Intake:
 
 
 def _publish(journey_ids: Sequence[UUID]) -> list[None]:
+    began_at = time.monotonic()
     publish_steps(StepName.CREATE_CONVERSATION, journey_ids)
+    sent_at = time.monotonic()
     # What is accepted meanwhile gathers for the next message.
-    time.sleep(gather_seconds(_messages_waiting()))
+    time.sleep(gather_seconds(_messages_waiting(), sent_at - began_at))
     return [None] * len(journey_ids)
 
 
-def gather_seconds(messages_waiting: int) -> float:
-    """Return how long registrations gather before the next message: about as long as it would stand in the queue anyway.
+def gather_seconds(messages_waiting: int, sending_seconds: float) -> float:
+    """Return how long registrations gather before the next message: about as long as it would stand in the queue anyway, or
+    some times as long as sending the last one took, which grows with whatever else the machine has to do.
 
-    So where workers keep up nothing waits, and where they do not, messages grow instead of the queue: fifty journeys in one
-    message cost a tenth of fifty messages.
+    So whoever comes alone never waits, and where workers fall behind messages grow instead of the queue: fifty journeys in
+    one message cost a tenth of fifty messages.
     """
-    return min(messages_waiting * MESSAGE_SECONDS, GATHER_SECONDS_MAX)
+    wanted = max(messages_waiting * MESSAGE_SECONDS, sending_seconds * SENDING_TIMES)
+    return min(wanted, GATHER_SECONDS_MAX)
 
 
 def _messages_waiting() -> int:

@@ -38,7 +38,7 @@ SWEEP_FIRST_SECONDS = 1.0
 SWEEP_MAX_SECONDS = 30.0
 
 # One message names at most this many journeys.
-MESSAGE_MAX_JOURNEYS = 50
+MESSAGE_MAX_JOURNEYS = 100
 
 # The template is sent this long before the deadline, so that it is stored, not merely begun, by then. On two cores under
 # five times their load it was stored up to 280 ms after it was due.

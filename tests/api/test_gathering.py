@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,11 +39,20 @@ def test_behind_a_full_queue_registrations_share_messages(servers: object) -> No
     assert rows("SELECT count(*) FROM journeys WHERE status = 'accepted'") == [(12,)]
 
 
-def test_with_an_empty_queue_nothing_waits() -> None:
-    assert gather_seconds(0) == 0
+def test_a_message_that_cost_nothing_to_send_with_none_before_it_delays_nobody() -> None:
+    assert gather_seconds(0, 0.0) == 0
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_the_further_behind_the_longer_up_to_a_bound(fewer: int, more: int) -> None:
-    fewer, more = sorted((fewer, more))
-    assert 0 <= gather_seconds(fewer) <= gather_seconds(more) <= GATHER_SECONDS_MAX
+def test_who_comes_alone_is_sent_before_anybody_waits(servers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("api_hooks.intake.time.sleep", lambda seconds: waited.append(messages_waiting()))
+    before = messages_waiting()
+    asyncio.run(accept_one_after_another(1))
+    assert waited == [before + 1]
+
+
+@given(*[st.tuples(st.integers(0, 10**6), st.floats(0, 100))] * 2)
+def test_the_further_behind_the_longer_up_to_a_bound(one: tuple[int, float], other: tuple[int, float]) -> None:
+    fewer, more = sorted((one[0], other[0]))
+    shorter, longer = sorted((one[1], other[1]))
+    assert 0 <= gather_seconds(fewer, shorter) <= gather_seconds(more, longer) <= GATHER_SECONDS_MAX
