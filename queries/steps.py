@@ -108,7 +108,8 @@ unheard AS (
             SELECT k.id FROM agent_calls k WHERE k.journey_id = c.journey_id AND k.status = 'running' OFFSET 0
         ) o
     ) open
-    WHERE a.id = open.id
+    -- Asked again of the row itself: an end that was recorded while this waited stands.
+    WHERE a.id = open.id AND a.status = 'running'
 ),
 noted AS (
     INSERT INTO step_attempts (id, journey_id, step, attempt, outcome, worker, started_at)
