@@ -39,6 +39,8 @@ SWEEP_MAX_SECONDS = 30.0
 
 # One message names at most this many journeys.
 MESSAGE_MAX_JOURNEYS = 100
+# Pushes, ratings and rungs wait for others' receivers, a few at a time: a message holds what is done within a lease.
+MESSAGE_MAX_OUTBOUND = 50
 
 # The template is sent this long before the deadline, so that it is stored, not merely begun, by then. On two cores under
 # five times their load it was stored up to 280 ms after it was due.

@@ -37,21 +37,21 @@ def publish_notify(journey_ids: Collection[UUID]) -> None:
 
 def publish_deliveries(notification_ids: Collection[UUID]) -> None:
     """Ask for these notifications to be delivered."""
-    for chunk in _chunks(notification_ids, journey_plan.MESSAGE_MAX_JOURNEYS):
+    for chunk in _chunks(notification_ids, journey_plan.MESSAGE_MAX_OUTBOUND):
         signature = _signature(TaskName.DELIVER, Queue.NOTIFICATIONS, notification_ids=[str(one) for one in chunk])
         _send(signature, "deliver")
 
 
 def publish_agent_feedback(message_ids: Collection[UUID]) -> None:
     """Ask for the ratings of these messages to be told to the providers that wrote them."""
-    for chunk in _chunks(message_ids, journey_plan.MESSAGE_MAX_JOURNEYS):
+    for chunk in _chunks(message_ids, journey_plan.MESSAGE_MAX_OUTBOUND):
         signature = _signature(TaskName.AGENT_FEEDBACK, Queue.AGENTS, message_ids=[str(one) for one in chunk])
         _send(signature, "agent_feedback")
 
 
 def publish_escalations(escalation_ids: Collection[UUID]) -> None:
     """Ask for these rungs of the escalation ladder to be done."""
-    for chunk in _chunks(escalation_ids, journey_plan.MESSAGE_MAX_JOURNEYS):
+    for chunk in _chunks(escalation_ids, journey_plan.MESSAGE_MAX_OUTBOUND):
         signature = _signature(TaskName.ESCALATE, Queue.NOTIFICATIONS, escalation_ids=[str(one) for one in chunk])
         _send(signature, "escalate")
 
