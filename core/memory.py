@@ -10,5 +10,10 @@ YOUNG_OBJECTS = 20_000
 def settle() -> None:
     """Keep all that is loaded by now out of later collections, and make those rarer. Call at the end of a process's start."""
     gc.collect()
+    settle_fork()
+
+
+def settle_fork() -> None:
+    """Like `settle` for a child just forked: what it inherited is not gone through, or its pages would be shared no longer."""
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])

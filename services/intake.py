@@ -39,7 +39,7 @@ def _storable(value: Any) -> Any:
         for key, item in value.items():
             _storable(key)
             _storable(item)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for item in value:
             _storable(item)
     return value

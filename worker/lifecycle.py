@@ -111,4 +111,4 @@ def _child_started(**_: Any) -> None:
     # A child of the pool works on one task at a time.
     database.set_pool_size(2)
     confirmations.begin("worker")
-    memory.settle()
+    memory.settle_fork()
