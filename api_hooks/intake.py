@@ -1,11 +1,13 @@
 """The webhook's hot path: registrations that come together are committed together, and published together afterwards."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from uuid import UUID
 
 from api_hooks.grouping import Grouper
+from api_hooks.pace import Pace
 from clients import broker
 from core import log_events
 from core.errors import BrokerUnavailableError
@@ -25,11 +27,6 @@ PUBLISH_AT_ONCE = 500
 # With the broker away, hints pile up here to no use: beyond this many they are left to the sweep.
 PUBLISH_BACKLOG_MAX = 5000
 
-# What a message takes a worker, roughly; for how many times as long as sending one took registrations gather for the next;
-# and the longest they do.
-MESSAGE_SECONDS = 0.004
-SENDING_TIMES = 12
-GATHER_SECONDS_MAX = 0.3
 _STEP_QUEUES = [step.queue.value for step in journey_plan.PLANS[JourneyKind.REGISTRATION]]
 
 
@@ -38,7 +35,9 @@ class Intake:
 
     def __init__(self) -> None:
         self._commits: Grouper[Submission, Acceptance] = Grouper(intake.accept, most=COMMIT_AT_ONCE)
-        self._hints: Grouper[UUID, None] = Grouper(_publish, most=PUBLISH_AT_ONCE)
+        self._hints: Grouper[UUID, None] = Grouper(self._publish, most=PUBLISH_AT_ONCE)
+        self._pace = Pace()
+        self._draining = threading.Event()
 
     async def accept(self, submission: Submission) -> Acceptance:
         """Commit the registration and return what became of it; what happens next does not keep the caller waiting.
@@ -56,28 +55,18 @@ class Intake:
 
     async def drain(self) -> None:
         """Wait until all that was accepted is committed and published; called at shutdown."""
+        self._draining.set()
         await self._commits.drain()
         await self._hints.drain()
 
-
-def _publish(journey_ids: Sequence[UUID]) -> list[None]:
-    began_at = time.monotonic()
-    publish_steps(StepName.CREATE_CONVERSATION, journey_ids)
-    sent_at = time.monotonic()
-    # What is accepted meanwhile gathers for the next message.
-    time.sleep(gather_seconds(_messages_waiting(), sent_at - began_at))
-    return [None] * len(journey_ids)
-
-
-def gather_seconds(messages_waiting: int, sending_seconds: float) -> float:
-    """Return how long registrations gather before the next message: about as long as it would stand in the queue anyway, or
-    some times as long as sending the last one took, which grows with whatever else the machine has to do.
-
-    So whoever comes alone never waits, and where workers fall behind messages grow instead of the queue: fifty journeys in
-    one message cost a tenth of fifty messages.
-    """
-    wanted = max(messages_waiting * MESSAGE_SECONDS, sending_seconds * SENDING_TIMES)
-    return min(wanted, GATHER_SECONDS_MAX)
+    def _publish(self, journey_ids: Sequence[UUID]) -> list[None]:
+        began_at = time.monotonic()
+        if publish_steps(StepName.CREATE_CONVERSATION, journey_ids):
+            messages = -(-len(journey_ids) // journey_plan.MESSAGE_MAX_JOURNEYS)
+            sending_seconds = (time.monotonic() - began_at) / messages
+            # What is accepted meanwhile gathers for the next message.
+            self._draining.wait(self._pace.gather_seconds(_messages_waiting(), sending_seconds))
+        return [None] * len(journey_ids)
 
 
 def _messages_waiting() -> int:

@@ -1,12 +1,14 @@
 """Registrations gather into larger messages while the queues are behind, and never wait where they are not."""
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_hooks.intake import GATHER_SECONDS_MAX, Intake, gather_seconds
+from api_hooks.intake import Intake
+from api_hooks.pace import GATHER_SECONDS_MAX, Pace
 from clients import broker
 from core.ids import new_id
 from core.settings import get_settings
@@ -39,20 +41,43 @@ def test_behind_a_full_queue_registrations_share_messages(servers: object) -> No
     assert rows("SELECT count(*) FROM journeys WHERE status = 'accepted'") == [(12,)]
 
 
-def test_a_message_that_cost_nothing_to_send_with_none_before_it_delays_nobody() -> None:
-    assert gather_seconds(0, 0.0) == 0
+def test_sending_that_takes_as_long_as_ever_delays_nobody_however_far_the_broker_is() -> None:
+    pace = Pace()
+    assert [pace.gather_seconds(0, 0.025) for _ in range(3)] == pytest.approx([0, 0, 0], abs=1e-4)
+
+
+def test_sending_that_is_held_up_has_registrations_gather() -> None:
+    pace = Pace()
+    pace.gather_seconds(0, 0.002)
+    assert pace.gather_seconds(0, 0.007) == pytest.approx(0.100, rel=0.01)
 
 
 def test_who_comes_alone_is_sent_before_anybody_waits(servers: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr("api_hooks.intake.time.sleep", lambda seconds: waited.append(messages_waiting()))
+    sent_before_waiting: list[int] = []
+
+    def note(*_: object) -> float:
+        sent_before_waiting.append(messages_waiting())
+        return 0.0
+
+    monkeypatch.setattr(Pace, "gather_seconds", note)
     before = messages_waiting()
     asyncio.run(accept_one_after_another(1))
-    assert waited == [before + 1]
+    assert sent_before_waiting == [before + 1]
+
+
+def test_a_stop_does_not_wait_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pace, "gather_seconds", lambda *_: 60.0)
+    began_at = time.monotonic()
+    asyncio.run(accept_one_after_another(1))
+    assert time.monotonic() - began_at < 30
 
 
 @given(*[st.tuples(st.integers(0, 10**6), st.floats(0, 100))] * 2)
 def test_the_further_behind_the_longer_up_to_a_bound(one: tuple[int, float], other: tuple[int, float]) -> None:
     fewer, more = sorted((one[0], other[0]))
     shorter, longer = sorted((one[1], other[1]))
-    assert 0 <= gather_seconds(fewer, shorter) <= gather_seconds(more, longer) <= GATHER_SECONDS_MAX
+    paces = Pace(), Pace()
+    for pace in paces:
+        pace.gather_seconds(0, 0.0)
+    low, high = paces[0].gather_seconds(fewer, shorter), paces[1].gather_seconds(more, longer)
+    assert 0 <= low <= high <= GATHER_SECONDS_MAX
