@@ -11,6 +11,7 @@ import psycopg
 
 from bench.measuring import Bench, Figures, cost_figures
 from bench.processes import ROOT, NotReadyError
+from bench.reference import reference_ms
 from core.settings import child_environment
 from worker.processes import tied
 
@@ -23,6 +24,7 @@ def measure(bench: Bench, *, count: int, set_size: int) -> Figures:
     """Take `count` journeys through the statements, `set_size` to a statement; return throughput and cost."""
     url = bench.servers.fresh_database("bare")
     with _clients(bench, url, count // PROCESSES, set_size) as clients:
+        speed = reference_ms()
         bench.servers.checkpoint()
         meter = bench.meter({f"client{number}": one.pid for number, one in enumerate(clients)}, url)
         try:
@@ -41,6 +43,7 @@ def measure(bench: Bench, *, count: int, set_size: int) -> Figures:
         "accepted": count,
         "unfinished": count + PROCESSES * _warm_up(set_size) - finished,
         "journeys_per_second": count / seconds,
+        "reference_ms": (speed + reference_ms()) / 2,
     }
     return figures
 

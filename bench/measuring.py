@@ -15,6 +15,7 @@ from bench.arithmetic import per, percentile
 from bench.load import LoadResult, LoadSpec
 from bench.meter import Cost, Meter, others_share
 from bench.processes import ROOT, NotReadyError
+from bench.reference import reference_ms
 from bench.seed import AGENT_KEY
 from bench.servers import Servers
 from bench.services import Service
@@ -106,6 +107,7 @@ class Bench:
     def _measure(self, service: Service, spec: LoadSpec) -> Figures:
         spec = LoadSpec(**{**asdict(spec), "secret": service.secret})
         generator = Generator(spec)
+        speed = reference_ms()
         self.servers.checkpoint()
         meter = self.meter(service.pids, service.database_url)
         try:
@@ -121,6 +123,7 @@ class Bench:
         figures = record_figures(service, load, finished=finished)
         figures |= cost_figures(cost, finished, generator_seconds=load.cpu_seconds)
         figures |= memory_figures(memory)
+        figures["reference_ms"] = (speed + reference_ms()) / 2
         return figures
 
 

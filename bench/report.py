@@ -66,7 +66,7 @@ def _scenario(name: str, contestants: Mapping[str, Any]) -> str:
         "accept p50/p99 ms",
         "conversation p50/p99",
     ]
-    heading += ["welcome p50/p99", "RSS MB", "commits", "WAL kB", "Redis", "by agent", "others"]
+    heading += ["welcome p50/p99", "RSS MB", "commits", "WAL kB", "Redis", "by agent", "others", "reference ms"]
     rows = [heading] + [_row(contestant, one, product) for contestant, one in present.items()]
     return f"{name}\n{aligned(rows)}"
 
@@ -95,6 +95,7 @@ def _row(contestant: str, scenario: Scenario, product: Scenario | None) -> list[
         _shown(median_of(scenario, "redis_commands"), "{:.1f}"),
         _shown(median_of(scenario, "agent_share"), "{:.0%}"),
         _shown(median_of(scenario, "others_cpu_share"), "{:.0%}"),
+        _shown(median_of(scenario, "reference_ms"), "{:.1f}"),
     ]
 
 

@@ -81,17 +81,25 @@ def _environment(servers: Servers, database: str) -> dict[str, object]:
 
 
 @contextmanager
-def product(servers: Servers, secret: str) -> Iterator[Service]:
-    """The product with the processes and pools that `anmei up` starts, less what has no part in it (MCP, Flower)."""
+def product(servers: Servers, secret: str, *, workers: int = 1) -> Iterator[Service]:
+    """The product with the processes and pools that `anmei up` starts, less what has no part in it (MCP, Flower).
+
+    With `workers`, so many processes of each kind of worker.
+    """
     port = free_port()
     environment = _environment(servers, "product") | {"ANMEI_API_PORT": port, "ANMEI_METRICS_PORT": free_port()}
     with Processes(servers.folder, environment) as processes:
         processes.start("api", "-m", "worker.cli", "api")
-        processes.start("worker", "-m", "worker.cli", "worker", *JOURNEY_WORKER, "--announce")
-        processes.start("agents", "-m", "worker.cli", "worker", *AGENT_WORKER, "--announce")
+        names = {
+            f"{name}{number or ''}": options
+            for name, options in (("worker", JOURNEY_WORKER), ("agents", AGENT_WORKER))
+            for number in range(workers)
+        }
+        for name, options in names.items():
+            processes.start(name, "-m", "worker.cli", "worker", *options, "--announce")
         processes.start("beat", "-m", "worker.cli", "beat")
         processes.wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "the product's API")
-        for name in ("worker", "agents"):
+        for name in names:
             processes.wait_for_line(name, READY_LINE)
         url = str(environment["ANMEI_DATABASE_URL"])
         yield Service(port, "/hooks/registrations", secret, PRODUCT_RECORD, processes.pids(), url)
