@@ -66,7 +66,7 @@ PARTS = (
 
 class Api(FastAPI):
     """The application. The webhook's requests go straight to their endpoint, past what the framework does for all others:
-    that is half of what the API spends on a registration (docs/decisions/0016).
+    that is a third of what the API spends on a registration (docs/decisions/0016).
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
