@@ -139,6 +139,7 @@ def test_who_does_not_wait_is_told_once_what_went_wrong(source: Source) -> None:
 def test_an_old_value_is_no_reason_to_wait(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     values = Kept(source.collect, lambda _: 0.0)
     values.get("a")
+    monkeypatch.setattr(kept, "COST_SHARE", 1e9)
     monkeypatch.setattr(kept, "SHOWN_SECONDS", 0.0)
     monkeypatch.setattr(kept, "SHOWN_PER_COST", 0.0)
     source.going_on.clear()
