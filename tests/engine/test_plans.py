@@ -39,25 +39,34 @@ def take_through(prefix: str, count: int, set_size: int) -> None:
 def rows_read() -> Counter[str]:
     """Return how many entries of each index, and rows of each table read whole, were read so far; of growing tables only."""
     with unit_of_work() as session:
-        return Counter(dict(session.execute(_READ, {"tables": list(GROWING)}).tuples().all()))
+        return Counter(dict(session.execute(_READ, {"tables": list(GROWING)}).all()))
 
 
-def test_a_kept_plan_reads_no_more_beside_many_journeys_than_beside_few() -> None:
+def rows_read_for_twenty(prefix: str) -> Counter[str]:
+    """Return what twenty journeys take: the least of three times, since other threads of this process read as well."""
+    found = []
+    for number in range(3):
+        begun = rows_read()
+        take_through(f"{prefix}{number}", 20, 20)
+        found.append(rows_read() - begun)
+    return min(found, key=Counter.total)
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_a_kept_plan_reads_no_more_beside_many_journeys_than_beside_few(analysed: bool) -> None:
+    with unit_of_work() as session:
+        # New tables, as the migrations leave them: of one that lost its rows other things are known than of one that had none.
+        session.execute(text(f"TRUNCATE {', '.join(GROWING)} CASCADE"))
+        if analysed:
+            session.execute(text(f"ANALYZE {', '.join(GROWING)}"))
     create_agent("http://127.0.0.1:9/v1", api_key="app-plans")
     create_consultant()
-    # One connection, whose plans are made here: of tables known to be empty, where reading all costs least.
+    # One connection, whose plans are made here.
     engine(Pool.JOURNEYS).dispose()
-    with unit_of_work() as session:
-        session.execute(text("ANALYZE " + ", ".join(GROWING)))
     take_through("first", 20, 20)
-    begun = rows_read()
-    take_through("early", 20, 20)
-    early = rows_read() - begun
-
+    early = rows_read_for_twenty("early")
     take_through("many", 600, 100)
-    begun = rows_read()
-    take_through("late", 20, 20)
-    late = rows_read() - begun
+    late = rows_read_for_twenty("late")
 
     # Old versions of rows that were just changed are read with them; an index or a table read whole would be thousands.
     assert 0 < late.total() <= early.total() * 1.3, late - early
