@@ -4,7 +4,6 @@ The journeys span a week, as they would at 100 a minute: every one of them is in
 """
 
 import json
-import socket
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ from sqlalchemy import event
 
 from bench import fill as filling
 from bench.plan_measuring import reads_of
-from bench.processes import ROOT, Processes
+from bench.processes import ROOT, Processes, answers, free_port
 from bench.report import aligned
 from bench.servers import Servers
 from tests.admin.browser import Browser, find_chromium
@@ -68,7 +67,7 @@ def main(
 
 def measure(folder: Path, environment: dict[str, object], journeys: int) -> str:
     """Return the page for a database that is filled."""
-    port = _free_port()
+    port = free_port()
     with Processes(folder, environment | {"ANMEI_API_PORT": port}) as processes:
         processes.start("api", "-m", "worker.cli", "api")
         site = f"http://127.0.0.1:{port}"
@@ -170,20 +169,7 @@ def _asked(url: str, cookies: dict[str, str]) -> tuple[float, float, list[float]
 
 
 def _wait_for(site: str) -> None:
-    wait_until(lambda: _is_ready(site), timeout_seconds=60, poll_seconds=0.2)
-
-
-def _is_ready(site: str) -> bool:
-    try:
-        return httpx.get(f"{site}/readyz", timeout=5).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    wait_until(lambda: answers(f"{site}/readyz"), timeout_seconds=60, poll_seconds=0.2)
 
 
 def _document(journeys: int, rows: list[Row], plans: list[list[Any]]) -> str:

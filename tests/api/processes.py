@@ -1,14 +1,12 @@
 """API processes of their own, as in production: killed, stopped and asked through their ports."""
 
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
-import httpx
-
+from bench.processes import answers, free_port
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +16,7 @@ class ApiProcess:
     """One uvicorn process on a free port; ready when the constructor returns."""
 
     def __init__(self, log: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.log = log
         command = [sys.executable, "-m", "uvicorn", "--factory", "api_hooks.app:create_app", "--loop", "uvloop"]
         command += ["--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
@@ -57,13 +55,4 @@ class ApiProcess:
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx.get(f"{self.url}/healthz", timeout=1).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        return answers(f"{self.url}/healthz")

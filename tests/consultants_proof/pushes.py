@@ -8,10 +8,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from bench.processes import free_port
 from tests.consultants.browser import Browser, signed_by
 from tests.consultants.receiver import Received
 from tests.consultants_proof.stack import ConsultantStack, percentile
-from tests.faults.stack import _free_port
 from tests.support.waiting import wait_until
 
 PER_SECOND = 2.0
@@ -91,7 +91,7 @@ def _wanted(browsers: dict[str, Browser], push_url: str) -> list[dict[str, Any]]
 
 
 def _channel(browsers: dict[str, Browser], push_url: str, kind: str, path: str) -> dict[str, str]:
-    url = f"http://127.0.0.1:{_free_port()}/{path}" if path == "nobody" else f"{push_url}/{path}"
+    url = f"http://127.0.0.1:{free_port()}/{path}" if path == "nobody" else f"{push_url}/{path}"
     if kind == "http":
         return {"kind": kind, "url": url}
     browsers[path] = Browser(url)

@@ -12,11 +12,12 @@ from uuid import uuid4
 
 import httpx
 
+from bench.processes import answers, free_port
 from simulators.signup.client import SignupService
 from tests.consultants_proof.seed import FILE
 from tests.faults.processes import Role
 from tests.faults.run import BROKERS
-from tests.faults.stack import Stack, _answers, _free_port
+from tests.faults.stack import Stack
 from tests.support.waiting import wait_until, wait_until_async
 
 SETTLE_SECONDS = 120.0
@@ -50,13 +51,13 @@ class ConsultantStack(Stack):
         super().__init__(factory)
         self._wanted = wanted
         self._settings = settings or {}
-        self.second_api_port = _free_port()
+        self.second_api_port = free_port()
         self.consultants: list[Consultant] = []
         self.webpush_key = ""
 
     def __enter__(self) -> Self:
         super().__enter__()
-        wait_until(lambda: all(_answers(f"{url}/readyz") for url in self.api_urls), timeout_seconds=60)
+        wait_until(lambda: all(answers(f"{url}/readyz") for url in self.api_urls), timeout_seconds=60)
         return self
 
     def __exit__(

@@ -4,7 +4,6 @@ import importlib
 import json
 import random
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import psycopg
 import pytest
 import yaml
 
+from bench.processes import free_port
 from tests.deploy import activity
 from tests.deploy.tools import DEPLOY, known_metrics, load_yaml, metric_names, program
 from tests.support.waiting import wait_until
@@ -115,7 +115,7 @@ def prometheus(database: str, tmp_path: Path) -> Iterator[Ask]:
     """Ask a Prometheus that scrapes three metrics servers of ours while journeys happen."""
     binary = program("prometheus", "prometheus")
     servers = {job: serve(0, "127.0.0.1") for job in JOBS}
-    port = _free_port()
+    port = free_port()
     (tmp_path / "prometheus.yml").write_text(_configuration({job: server.port for job, server in servers.items()}))
     command = [
         *(binary, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"),
@@ -192,9 +192,3 @@ def _is_ready(port: int) -> bool:
             return answer.status == 200
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,6 +11,7 @@ from typing import Protocol
 import psutil
 import redis
 
+from bench.processes import free_port
 from tests.support.waiting import wait_until
 from worker.embedded import make_socket_directory, remove_socket_directory
 from worker.embedded import redis as embedded_redis
@@ -72,7 +73,7 @@ class RabbitBroker:
         self.redis_url = self._redis.redis_url
         self._folder = folder / "rabbitmq"
         self._folder.mkdir()
-        self._port, distribution = _free_port(), _free_port()
+        self._port, distribution = free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
         name = f"faults{os.getpid()}@localhost"
         self._environment = {
@@ -87,7 +88,7 @@ class RabbitBroker:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "none"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            "ERL_EPMD_PORT": str(_free_port()),
+            "ERL_EPMD_PORT": str(free_port()),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
         self._child: subprocess.Popen[bytes] | None = None
@@ -129,12 +130,6 @@ class RabbitBroker:
 
 def rabbitmq_available() -> bool:
     return RABBITMQ.exists()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

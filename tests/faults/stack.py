@@ -11,6 +11,7 @@ import httpx
 import psutil
 import psycopg
 
+from bench.processes import answers, free_port
 from tests.faults.brokers import Broker
 from tests.faults.processes import ROOT, Role, Supervisor
 from tests.support.waiting import wait_until
@@ -64,14 +65,14 @@ class Stack:
         self.start_postgres()
         embedded_postgres.create_database(self._postgres)
         self.broker.start()
-        self.agent_port, self.push_port, self.api_port = (_free_port() for _ in range(3))
+        self.agent_port, self.push_port, self.api_port = (free_port() for _ in range(3))
         self._run("-m", "worker.cli", "migrate")
         self._seed()
         self.supervisor.start(self._roles())
         self.api_url = f"http://127.0.0.1:{self.api_port}"
-        wait_until(lambda: _answers(f"{self.api_url}/readyz"), timeout_seconds=60, poll_seconds=0.1)
+        wait_until(lambda: answers(f"{self.api_url}/readyz"), timeout_seconds=60, poll_seconds=0.1)
         for port in (self.agent_port, self.push_port):
-            wait_until(lambda port=port: _answers(f"http://127.0.0.1:{port}/__sim__/health"), timeout_seconds=30)
+            wait_until(lambda port=port: answers(f"http://127.0.0.1:{port}/__sim__/health"), timeout_seconds=30)
         wait_until(lambda: self.scalar("SELECT count(*) FROM worker_heartbeats") == 2, timeout_seconds=60)
 
     def __exit__(
@@ -172,8 +173,8 @@ class Stack:
             self._role("api", ("-m", "worker.cli", "api")),
             self._role("worker", journeys),
             self._role("agents", agents),
-            self._role("beat1", ("-m", "worker.cli", "beat"), ANMEI_METRICS_PORT=str(_free_port())),
-            self._role("beat2", ("-m", "worker.cli", "beat"), ANMEI_METRICS_PORT=str(_free_port())),
+            self._role("beat1", ("-m", "worker.cli", "beat"), ANMEI_METRICS_PORT=str(free_port())),
+            self._role("beat2", ("-m", "worker.cli", "beat"), ANMEI_METRICS_PORT=str(free_port())),
         ]
 
     def _role(self, name: str, command: tuple[str, ...], **more: str) -> Role:
@@ -207,18 +208,3 @@ class Stack:
         )
         if done.returncode:
             raise AssertionError(f"{command}: {done.stderr[-2000:]}")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import httpx
 
+from bench.processes import answers, free_port
 from tests.faults.processes import Role
 from tests.faults.run import BROKERS
-from tests.faults.stack import AGENT_KEY, CELERY, Stack, _answers, _free_port
+from tests.faults.stack import AGENT_KEY, CELERY, Stack
 from tests.gateway_proof.seed import ADMIN, PASSWORD
 from tests.support.waiting import wait_until
 
@@ -31,11 +32,11 @@ class ProofStack(Stack):
         super().__init__(factory, agent_arguments=agent_arguments)
         self._settings = settings or {}
         self._agent_threads = agent_threads
-        self.mcp_port = _free_port()
+        self.mcp_port = free_port()
 
     def __enter__(self) -> Self:
         super().__enter__()
-        wait_until(lambda: _answers(f"http://127.0.0.1:{self.mcp_port}/readyz"), timeout_seconds=60, poll_seconds=0.1)
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.mcp_port}/readyz"), timeout_seconds=60, poll_seconds=0.1)
         key = (self.folder / "mcp_key").read_text()
         self.simulator("POST", "authorize", {"mcp_url": f"http://127.0.0.1:{self.mcp_port}/mcp", "mcp_key": key})
         return self

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.processes import answers
 from tests.launcher.stack import Stack
 from tests.support.waiting import wait_until
 from worker.processes import Identity
@@ -100,15 +101,8 @@ def test_a_killed_process_is_replaced_and_work_goes_on(stack: Stack, role: str) 
         timeout_seconds=20,
     )
     # The API may need a moment to listen, or to find the database again.
-    wait_until(lambda: _ready(stack), timeout_seconds=30)
+    wait_until(lambda: answers(f"{stack.described['api_url']}/readyz"), timeout_seconds=30)
     stack.works()
-
-
-def _ready(stack: Stack) -> bool:
-    try:
-        return httpx.get(f"{stack.described['api_url']}/readyz", trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def test_a_launcher_killed_hard_leaves_nothing_running_and_its_data_serve_the_next_one(stack: Stack) -> None:

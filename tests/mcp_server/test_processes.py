@@ -2,13 +2,13 @@
 
 import asyncio
 import signal
-import socket
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from bench.processes import answers, free_port
 from services import mcp_groups, mcp_settings, mcp_tools
 from tests.mcp_server.streams import listening
 from tests.mcp_server.support import Client, group_id, key_of, rows
@@ -25,19 +25,6 @@ CALL = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def ready(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/readyz", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 class Server:
     """`anmei mcp` on a free port."""
 
@@ -48,7 +35,7 @@ class Server:
 
     def __enter__(self) -> "Server":
         self.process.__enter__()
-        wait_until(lambda: ready(self.base), timeout_seconds=40)
+        wait_until(lambda: answers(f"{self.base}/readyz"), timeout_seconds=40)
         return self
 
     def __exit__(self, *_: object) -> None:
