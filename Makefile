@@ -6,8 +6,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 N ?= 20
+# Processes that run tests, each with servers of its own.
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 UV := $(BIN)/uv
+PYTEST := $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help install demo up test check format faults consultants bench lock clean
 
@@ -24,7 +27,7 @@ up: .venv/.installed ## start everything and keep it up until Ctrl-C
 	@exec $(BIN)/anmei up
 
 test: .venv/.installed ## run all tests
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: .venv/.installed ## formatting, lint, types, import rules, migrations, tests: what .ci/run runs
 	$(BIN)/ruff format --check .
@@ -32,7 +35,7 @@ check: .venv/.installed ## formatting, lint, types, import rules, migrations, te
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m worker.check_migrations
-	$(BIN)/pytest
+	$(PYTEST)
 
 format: .venv/.installed ## format and sort what can be
 	$(BIN)/ruff format .

@@ -9,11 +9,28 @@ from tests.support.servers import TestServers
 _servers: TestServers | None = None
 
 
-def pytest_sessionstart() -> None:
-    """Start the servers before test modules are imported: whatever reads the settings at import finds them."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the servers before test modules are imported: whatever reads the settings at import finds them.
+
+    Every process that runs tests has its own; one that only hands them out needs none.
+    """
     global _servers
+    if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        return
     _servers = TestServers()
     _servers.start()
+
+
+# What shares something dear to start, or ports, is run by one process.
+_TOGETHER = ("operation",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name what one process runs: a file, or a whole package."""
+    for item in items:
+        package = item.path.parent.name
+        group = package if package in _TOGETHER else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_sessionfinish() -> None:

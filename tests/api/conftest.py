@@ -100,7 +100,7 @@ def customer(operator: Person) -> Person:
     return Person(user.id, user.username, tokens)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def apis(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ApiProcess]]:
     """Two API processes of the same installation."""
     folder = tmp_path_factory.mktemp("api")

@@ -24,7 +24,7 @@ def _empty_servers() -> None:
     """Nothing here touches the database or Redis, so there is nothing to empty."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dify_url() -> Iterator[str]:
     keys = [part for mode in MODES for part in ("--app-key", f"app-key-of-{mode}:normal:{mode}")]
     with running(str(THROWAWAY_MCP)) as (mcp_url, _):

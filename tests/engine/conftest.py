@@ -17,7 +17,7 @@ from tests.support.factories import create_agent
 KEY = "app-engine"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def simulator_url() -> Iterator[str]:
     arguments = ("--port", "0", "--app-key", KEY, "--latency-scale", "0", "--no-mcp")
     with running("-m", "simulators.dify", *arguments) as (url, _):

@@ -20,6 +20,9 @@ from services.auth import Identity
 from services.permissions import Role
 from tests.mcp_server.support import Client, RunningServer, group_id, key_of, logged, rows
 
+# Said in the tests' names, so it is the same in every process.
+NOBODY = "01980000-0000-7000-8000-000000000000"
+
 
 def someone(role: Role) -> Identity:
     return Identity(
@@ -90,11 +93,11 @@ def test_no_list_shows_a_key(admin: TestClient) -> None:
         ("POST", "groups", {"name": "customer_tools"}, 409, "MCP_GROUP_EXISTS"),
         ("POST", "groups", {"name": "Bad Name"}, 422, "INVALID_INPUT"),
         ("POST", "groups", {"name": "x", "allowed_role": ["admin"]}, 422, "INVALID_INPUT"),
-        ("PATCH", f"groups/{new_id()}", {"enabled": False}, 404, "MCP_GROUP_NOT_FOUND"),
-        ("GET", f"groups/{new_id()}/api-key", None, 404, "MCP_GROUP_NOT_FOUND"),
-        ("PUT", f"tools/{new_id()}", {"enabled": False}, 404, "MCP_TOOL_NOT_FOUND"),
-        ("POST", f"tools/{new_id()}/test-call", {}, 404, "MCP_TOOL_NOT_FOUND"),
-        ("POST", "tools", {"tool_name": "nothing", "group_id": str(new_id())}, 422, "MCP_TOOL_UNKNOWN"),
+        ("PATCH", f"groups/{NOBODY}", {"enabled": False}, 404, "MCP_GROUP_NOT_FOUND"),
+        ("GET", f"groups/{NOBODY}/api-key", None, 404, "MCP_GROUP_NOT_FOUND"),
+        ("PUT", f"tools/{NOBODY}", {"enabled": False}, 404, "MCP_TOOL_NOT_FOUND"),
+        ("POST", f"tools/{NOBODY}/test-call", {}, 404, "MCP_TOOL_NOT_FOUND"),
+        ("POST", "tools", {"tool_name": "nothing", "group_id": NOBODY}, 422, "MCP_TOOL_UNKNOWN"),
         ("GET", "call-logs?cursor=nonsense", None, 422, "INVALID_CURSOR"),
         ("PUT", "settings", {"values": {"calls_per_minute": -1}}, 422, "INVALID_INPUT"),
     ],

@@ -58,7 +58,7 @@ class Product:
             return connection.execute(sql).fetchall()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """`anmei up` with traces on, after all customers were served: some twice, all at once, so that they share messages."""
     people = [Person(number) for number in range(CUSTOMERS)]

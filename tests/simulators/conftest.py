@@ -15,21 +15,21 @@ def _empty_servers() -> None:
     """Nothing here touches the database or Redis, so there is nothing to empty."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mcp_url() -> Iterator[str]:
     """A stateless server that answers plain JSON, as ours does."""
     with running(str(THROWAWAY_MCP)) as (url, _):
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stateful_mcp_url() -> Iterator[str]:
     """A server that issues session ids and answers with event streams."""
     with running(str(THROWAWAY_MCP), "--stateful") as (url, _):
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dify_process(mcp_url: str) -> Iterator[str]:
     keys = [part for mode in APPS for part in ("--app-key", f"app-{mode}:normal:{mode}")]
     versions = ["--app-key", "app-warm:warm", "--app-key", "app-terse:terse", "--app-key", "app-flaky:flaky"]
