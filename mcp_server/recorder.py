@@ -1,5 +1,7 @@
 """The call log's writer: calls are noted in memory and stored in batches by one thread a process."""
 
+import contextlib
+import fcntl
 import os
 import threading
 import time
@@ -31,7 +33,8 @@ RETRY_SECONDS = 0.5
 # What waits beyond this goes to a file in the data directory: memory stays bounded however long the database is away.
 MAX_WAITING_ROWS = 20_000
 STOP_SECONDS = 5.0
-_SPILL = "mcp-call-log-{pid}-{number}.jsonl"
+# Named by an id: in a container every start has the same process number.
+_SPILL = "mcp-call-log-{id}.jsonl"
 
 log = get_logger(__name__)
 
@@ -64,7 +67,6 @@ class CallRecorder:
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._spilled = 0
         self._stored_at = float("-inf")
         self.recorded = 0
         self.stored = 0
@@ -152,25 +154,24 @@ class CallRecorder:
     def _spill(self, rows: Sequence[dict[str, Any]]) -> None:
         if not rows:
             return
-        self._spilled += 1
-        path = _directory() / _SPILL.format(pid=os.getpid(), number=self._spilled)
+        path = _directory() / _SPILL.format(id=new_id())
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.writelines(orjson.dumps(row) + b"\n" for row in rows)
         log.error(log_events.MCP_CALL_LOG_SPILLED, rows=len(rows), path=str(path))
 
     def _restore(self) -> None:
-        for path in sorted(_directory().glob(_SPILL.format(pid="*", number="*"))):
-            claimed = path.with_suffix(f".{os.getpid()}.restoring")
-            try:
-                # Of several processes starting at once, one gets the file.
-                path.rename(claimed)
-            except FileNotFoundError:
-                continue
-            rows = [_restored(line) for line in claimed.read_bytes().splitlines()]
-            self._waiting.extend(rows)
-            self._drain(give_up_at=time.monotonic() + STOP_SECONDS)
-            claimed.unlink()
-            log.info(log_events.MCP_CALL_LOG_RESTORED, rows=len(rows))
+        for path in sorted(_directory().glob(_SPILL.format(id="*"))):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+                # Of several processes starting at once, one gets the file. Killed meanwhile, it leaves it to the next start:
+                # a row that was stored is not stored again.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not path.exists():
+                    continue
+                rows = [_restored(line) for line in file]
+                self._waiting.extend(rows)
+                self._drain(give_up_at=time.monotonic() + STOP_SECONDS)
+                path.unlink()
+                log.info(log_events.MCP_CALL_LOG_RESTORED, rows=len(rows))
 
 
 def _directory() -> Path:

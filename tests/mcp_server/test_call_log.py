@@ -118,14 +118,14 @@ def test_rows_and_totals_are_written_once_however_often_a_batch_comes(database: 
     assert rows("SELECT calls FROM mcp_call_totals") == [(3,)]
 
 
+def away(_: Any) -> int:
+    raise DatabaseUnavailableError("away")
+
+
 def test_while_the_database_is_away_rows_wait_and_a_stop_keeps_them(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = mcp_calls.store
-
-    def away(_: Any) -> int:
-        raise DatabaseUnavailableError("away")
-
     monkeypatch.setattr("mcp_server.recorder.STOP_SECONDS", 0.1)
     monkeypatch.setattr(mcp_calls, "store", away)
     recorder = CallRecorder()
@@ -146,6 +146,35 @@ def test_while_the_database_is_away_rows_wait_and_a_stop_keeps_them(
     following.stop()
     assert rows("SELECT count(*) FROM mcp_call_logs") == [(10,)]
     assert list(get_settings().data_dir.glob("mcp-call-log-*")) == []
+
+
+def test_a_start_that_was_killed_in_the_middle_leaves_the_rows_to_the_next(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_settings().data_dir.mkdir(parents=True, exist_ok=True)
+    early = CallRecorder()
+    early.record(a_call())
+    early.stop()
+    store = mcp_calls.store
+
+    def killed(rows: Any) -> int:
+        store(rows)
+        raise SystemExit
+
+    monkeypatch.setattr(mcp_calls, "store", killed)
+    with pytest.raises(SystemExit):
+        CallRecorder()._restore()
+    # The next start finds the database away, and puts them into a file of its own again.
+    monkeypatch.setattr(mcp_calls, "store", away)
+    monkeypatch.setattr("mcp_server.recorder.STOP_SECONDS", 0.0)
+    CallRecorder()._restore()
+    monkeypatch.setattr(mcp_calls, "store", store)
+    following = CallRecorder()
+    following.start()
+    wait_until(lambda: list(get_settings().data_dir.glob("mcp-call-log-*")) == [])
+    following.stop()
+    assert rows("SELECT count(*) FROM mcp_call_logs") == [(1,)]
+    assert rows("SELECT sum(calls) FROM mcp_call_totals") == [(1,)]
 
 
 def test_many_threads_lose_no_row(database: str) -> None:
