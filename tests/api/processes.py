@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.processes import answers, free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ class ApiProcess:
         command += ["--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT)
         try:
-            wait_until(self._answers, timeout_seconds=60)
+            wait_until(self._answers, timeout_seconds=START_SECONDS)
         except BaseException:
             # Nobody else knows of it yet, so nobody else would end it.
             self.kill()

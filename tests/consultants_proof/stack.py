@@ -18,7 +18,7 @@ from tests.consultants_proof.seed import FILE
 from tests.faults.processes import Role
 from tests.faults.run import BROKERS
 from tests.faults.stack import Stack
-from tests.support.waiting import wait_until, wait_until_async
+from tests.support.waiting import START_SECONDS, wait_until, wait_until_async
 
 SETTLE_SECONDS = 120.0
 POLL_SECONDS = 0.2
@@ -57,7 +57,7 @@ class ConsultantStack(Stack):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        wait_until(lambda: all(answers(f"{url}/readyz") for url in self.api_urls), timeout_seconds=60)
+        wait_until(lambda: all(answers(f"{url}/readyz") for url in self.api_urls), timeout_seconds=START_SECONDS)
         return self
 
     def __exit__(

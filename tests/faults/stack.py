@@ -14,7 +14,7 @@ import psycopg
 from bench.processes import answers, free_port
 from tests.faults.brokers import Broker
 from tests.faults.processes import ROOT, Role, Supervisor
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 from worker.embedded import make_socket_directory, remove_socket_directory
 from worker.embedded import postgres as embedded_postgres
 from worker.embedded.accounts import is_root, postgres_account
@@ -70,9 +70,11 @@ class Stack:
         self._seed()
         self.supervisor.start(self._roles())
         self.api_url = f"http://127.0.0.1:{self.api_port}"
-        wait_until(lambda: answers(f"{self.api_url}/readyz"), timeout_seconds=60, poll_seconds=0.1)
+        wait_until(lambda: answers(f"{self.api_url}/readyz"), timeout_seconds=START_SECONDS, poll_seconds=0.1)
         for port in (self.agent_port, self.push_port):
-            wait_until(lambda port=port: answers(f"http://127.0.0.1:{port}/__sim__/health"), timeout_seconds=30)
+            wait_until(
+                lambda port=port: answers(f"http://127.0.0.1:{port}/__sim__/health"), timeout_seconds=START_SECONDS
+            )
         wait_until(lambda: self.scalar("SELECT count(*) FROM worker_heartbeats") == 2, timeout_seconds=60)
 
     def __exit__(

@@ -12,7 +12,7 @@ from tests.faults.processes import Role
 from tests.faults.run import BROKERS
 from tests.faults.stack import AGENT_KEY, CELERY, Stack
 from tests.gateway_proof.seed import ADMIN, PASSWORD
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 
 OPEN = "SELECT count(*) FROM journeys WHERE status IN ('accepted', 'running')"
 SETTLE_SECONDS = 180.0
@@ -36,7 +36,9 @@ class ProofStack(Stack):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        wait_until(lambda: answers(f"http://127.0.0.1:{self.mcp_port}/readyz"), timeout_seconds=60, poll_seconds=0.1)
+        wait_until(
+            lambda: answers(f"http://127.0.0.1:{self.mcp_port}/readyz"), timeout_seconds=START_SECONDS, poll_seconds=0.1
+        )
         key = (self.folder / "mcp_key").read_text()
         self.simulator("POST", "authorize", {"mcp_url": f"http://127.0.0.1:{self.mcp_port}/mcp", "mcp_key": key})
         return self

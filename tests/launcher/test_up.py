@@ -14,10 +14,9 @@ import pytest
 
 from bench.processes import answers
 from tests.launcher.stack import Stack
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 from worker.processes import Identity
 
-START_SECONDS = 90
 STOP_SECONDS = 15
 ROLES = {
     "agent-simulator": 1,
@@ -101,7 +100,7 @@ def test_a_killed_process_is_replaced_and_work_goes_on(stack: Stack, role: str) 
         timeout_seconds=20,
     )
     # The API may need a moment to listen, or to find the database again.
-    wait_until(lambda: answers(f"{stack.described['api_url']}/readyz"), timeout_seconds=30)
+    wait_until(lambda: answers(f"{stack.described['api_url']}/readyz"), timeout_seconds=START_SECONDS)
     stack.works()
 
 

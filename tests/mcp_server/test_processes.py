@@ -13,7 +13,7 @@ from services import mcp_groups, mcp_settings, mcp_tools
 from tests.mcp_server.streams import listening
 from tests.mcp_server.support import Client, group_id, key_of, rows
 from tests.support.processes import OwnProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 
 # The HTTP server finishes, then raises the signal it was stopped by once more.
 STOPPED = (0, -signal.SIGTERM)
@@ -35,7 +35,7 @@ class Server:
 
     def __enter__(self) -> "Server":
         self.process.__enter__()
-        wait_until(lambda: answers(f"{self.base}/readyz"), timeout_seconds=40)
+        wait_until(lambda: answers(f"{self.base}/readyz"), timeout_seconds=START_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,9 +14,8 @@ from standardwebhooks import Webhook
 
 from tests.launcher.stack import Stack
 from tests.operation.collector import Collector, collecting
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 
-START_SECONDS = 90
 CUSTOMERS = 24
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -20,7 +20,7 @@ from bench.processes import answers
 from tests.faults.brokers import RedisBroker
 from tests.faults.load import Sent, send
 from tests.faults.stack import Stack
-from tests.support.waiting import wait_until
+from tests.support.waiting import START_SECONDS, wait_until
 from worker.embedded import postgres as embedded_postgres
 
 KILLED = ("worker", "agents", "beat1", "worker", "beat2", "agents")
@@ -101,7 +101,7 @@ class Restored(Stack):
     def run_roles(self) -> None:
         self.supervisor.start(self._roles())
         self.api_url = f"http://127.0.0.1:{self.api_port}"
-        wait_until(lambda: answers(f"{self.api_url}/readyz"), timeout_seconds=60, poll_seconds=0.1)
+        wait_until(lambda: answers(f"{self.api_url}/readyz"), timeout_seconds=START_SECONDS, poll_seconds=0.1)
 
 
 def rehearse(*, count: int, per_second: float, kill_every_seconds: float) -> Rehearsed:

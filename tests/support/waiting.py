@@ -7,6 +7,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# A process of ours is up in seconds; on a slow machine that does much else it takes a minute and more.
+START_SECONDS = 150.0
+
 
 def wait_until(predicate: Callable[[], T], *, timeout_seconds: float = 10, poll_seconds: float = 0.02) -> T:
     """Return the predicate's first true value; fail with its last value when there was none in time."""
