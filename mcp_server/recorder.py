@@ -155,23 +155,38 @@ class CallRecorder:
         if not rows:
             return
         path = _directory() / _SPILL.format(id=new_id())
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        # Whole before it has its name: a start beside this one must not take half of it.
+        partial = path.with_suffix(".partial")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.writelines(orjson.dumps(row) + b"\n" for row in rows)
+        partial.rename(path)
         log.error(log_events.MCP_CALL_LOG_SPILLED, rows=len(rows), path=str(path))
 
     def _restore(self) -> None:
         for path in sorted(_directory().glob(_SPILL.format(id="*"))):
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-                # Of several processes starting at once, one gets the file. Killed meanwhile, it leaves it to the next start:
-                # a row that was stored is not stored again.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not path.exists():
+            with contextlib.ExitStack() as held:
+                try:
+                    # Of several processes starting at once, one gets the file. Killed meanwhile, it leaves it to the next
+                    # start: a row that was stored is not stored again.
+                    file = held.enter_context(path.open("rb"))
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except (FileNotFoundError, BlockingIOError):
                     continue
-                rows = [_restored(line) for line in file]
-                self._waiting.extend(rows)
-                self._drain(give_up_at=time.monotonic() + STOP_SECONDS)
-                path.unlink()
-                log.info(log_events.MCP_CALL_LOG_RESTORED, rows=len(rows))
+                if path.exists():
+                    self._restore_file(path, file.read())
+
+    def _restore_file(self, path: Path, content: bytes) -> None:
+        try:
+            rows = [_restored(line) for line in content.splitlines()]
+        except (ValueError, KeyError, TypeError) as error:
+            # Kept for a person to look at, out of the way of the next start and of the files beside it.
+            aside = path.rename(path.with_suffix(".unreadable"))
+            log.error(log_events.MCP_CALL_LOG_UNREADABLE, path=str(aside), error=type(error).__name__)
+            return
+        self._waiting.extend(rows)
+        self._drain(give_up_at=time.monotonic() + STOP_SECONDS)
+        path.unlink()
+        log.info(log_events.MCP_CALL_LOG_RESTORED, rows=len(rows))
 
 
 def _directory() -> Path:

@@ -177,6 +177,20 @@ def test_a_start_that_was_killed_in_the_middle_leaves_the_rows_to_the_next(
     assert rows("SELECT sum(calls) FROM mcp_call_totals") == [(1,)]
 
 
+def test_a_file_that_cannot_be_read_is_set_aside_and_stops_no_other(database: str) -> None:
+    directory = get_settings().data_dir
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "mcp-call-log-0.jsonl").write_bytes(b'{"half')
+    early = CallRecorder()
+    early.record(a_call())
+    early.stop()
+    CallRecorder()._restore()
+    assert rows("SELECT count(*) FROM mcp_call_logs") == [(1,)]
+    (left,) = directory.glob("mcp-call-log-*")
+    assert left.name == "mcp-call-log-0.unreadable"
+    left.unlink()
+
+
 def test_many_threads_lose_no_row(database: str) -> None:
     recorder = CallRecorder()
     recorder.start()
