@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from core.database import Pool, set_pool_size, unit_of_work
+from core.database import journey_work, set_pool_size, unit_of_work
 from core.ids import new_handle, new_id
 from core.logging import configure_logging
 from models import JourneyKind, StepName
@@ -54,9 +54,9 @@ def registration_row(prefix: str, number: int) -> dict[str, Any]:
 def accept(rows: list[dict[str, Any]]) -> list[UUID]:
     """Commit the registrations; return their journeys."""
     settings = automation.current()
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         made = intake.insert_registrations(
-            session,
+            connection,
             rows,
             kind=JourneyKind.REGISTRATION,
             steps=list(journey_plan.step_names()),
@@ -70,9 +70,9 @@ def accept(rows: list[dict[str, Any]]) -> list[UUID]:
 
 def open_conversations(journey_ids: Sequence[UUID]) -> None:
     settings = automation.current().conversation
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         effects.open_conversations(
-            session,
+            connection,
             journey_ids,
             step=StepName.CREATE_CONVERSATION,
             next_step=StepName.GENERATE_WELCOME,
@@ -85,9 +85,9 @@ def open_conversations(journey_ids: Sequence[UUID]) -> None:
 
 
 def claim(journey_ids: Sequence[UUID], token: UUID) -> None:
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         step_queries.claim_steps(
-            session,
+            connection,
             StepName.GENERATE_WELCOME,
             journey_ids,
             token=token,
@@ -99,34 +99,34 @@ def claim(journey_ids: Sequence[UUID], token: UUID) -> None:
 
 def begin_calls(journey_ids: Sequence[UUID], agent_id: UUID) -> list[UUID]:
     calls = [CallBegun(new_id(), journey_id, 1, agent_id, None) for journey_id in journey_ids]
-    with unit_of_work(Pool.JOURNEYS) as session:
-        agent_queries.begin_calls(session, calls)
+    with journey_work() as connection:
+        agent_queries.begin_calls(connection, calls)
     return [call.call_id for call in calls]
 
 
 def store_welcomes(journey_ids: Sequence[UUID], token: UUID, call_ids: Sequence[UUID]) -> list[UUID]:
     """Store one text for each and end its call; return the messages."""
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         agent_queries.end_calls(
-            session, [CallEnded(one, None, None, "task", {"total_tokens": 100}) for one in call_ids]
+            connection, [CallEnded(one, None, None, "task", {"total_tokens": 100}) for one in call_ids]
         )
         stored = effects.store_welcomes(
-            session,
+            connection,
             [Welcome(one, token, TEXT, "agent", {"written_by": "agent"}) for one in journey_ids],
             step=StepName.GENERATE_WELCOME,
             next_step=StepName.NOTIFY_CONSULTANTS,
             sweep_seconds=journey_plan.SWEEP_MAX_SECONDS,
         )
         messages = [one for one in stored.values() if one is not None]
-        events.append_message_events(session, messages)
+        events.append_message_events(connection, messages)
     return messages
 
 
 def notify(journey_ids: Sequence[UUID]) -> None:
     settings = automation.current().notification
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         effects.notify_consultants(
-            session,
+            connection,
             journey_ids,
             step=StepName.NOTIFY_CONSULTANTS,
             enabled=True,
@@ -138,7 +138,7 @@ def notify(journey_ids: Sequence[UUID]) -> None:
             sweep_seconds=journey_plan.SWEEP_MAX_SECONDS,
         )
         events.append_new_customer_events(
-            session,
+            connection,
             list(journey_ids),
             title=settings.title,
             message=settings.message,
@@ -148,7 +148,7 @@ def notify(journey_ids: Sequence[UUID]) -> None:
 
 def run(rows: list[dict[str, Any]], set_size: int) -> None:
     """Take the registrations through all their statements, so many journeys to a statement."""
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with unit_of_work() as session:
         agent_id = agent_queries.list_enabled(session)[0].id
     for some in _chunks(rows, set_size):
         journey_ids = accept(some)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import psycopg
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -42,6 +42,10 @@ _KEPT_PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
     "-c random_page_cost=0.1 -c jit=off"
 )
+
+
+# Where a query runs that needs no ORM: in a session's transaction or on a bare connection.
+Statements: TypeAlias = Session | Connection
 
 
 class Pool(StrEnum):
@@ -107,25 +111,40 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 @contextmanager
-def unit_of_work(pool: Pool = Pool.GENERAL) -> Iterator[Session]:
+def unit_of_work() -> Iterator[Session]:
     """Open a transaction; commit at the end, roll back on any error. Nobody else commits.
-
-    `Pool.JOURNEYS` is for statements that look up a few rows by key and run all the time: nothing with a range of times or
-    an optional filter in it, whose best plan depends on the values.
 
     Raises DatabaseUnavailableError when the database cannot be reached or gave up (also when only the commit's answer was
     lost: the work may then be done or not, and every caller must bear both).
     """
-    session = Session(engine(pool), expire_on_commit=False)
+    with _saying_unavailable(), tracing.span("transaction"):
+        session = Session(engine(), expire_on_commit=False)
+        try:
+            with session.begin():
+                yield session
+        finally:
+            session.close()
+
+
+@contextmanager
+def journey_work() -> Iterator[Connection]:
+    """Like `unit_of_work`, for the journey's statements: on their own pool, and without the ORM's session.
+
+    They look up a few rows by key and run all the time: nothing with a range of times or an optional filter in it, whose
+    best plan depends on the values. Opening and closing a session costs as much as the shorter of them.
+    """
+    with _saying_unavailable(), tracing.span("transaction"), engine(Pool.JOURNEYS).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _saying_unavailable() -> Iterator[None]:
     try:
-        with tracing.span("transaction"), session.begin():
-            yield session
+        yield
     except (DBAPIError, PoolTimeoutError) as error:
         if is_unavailable(error):
             raise DatabaseUnavailableError(f"the database is not available: {type(error).__name__}") from error
         raise
-    finally:
-        session.close()
 
 
 # A connection that was in use this recently is taken to be alive: asking it would cost as much as the statement it is for.

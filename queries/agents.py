@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
 
+from core.database import Statements
 from core.errors import NotFoundError
 from models import Agent, AgentCall, AgentVersion
 
@@ -36,7 +37,7 @@ SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:journey_ids AS uuid[]), CAST(:a
 """)
 
 
-def begin_calls(session: Session, calls: Sequence[CallBegun]) -> None:
+def begin_calls(session: Statements, calls: Sequence[CallBegun]) -> None:
     """Record calls before they are made."""
     parameters = {
         "ids": [call.call_id for call in calls],
@@ -78,7 +79,7 @@ WHERE c.id = ANY(:call_ids) AND c.id = e.call_id AND c.finished_at IS NULL
 """).bindparams(bindparam("calls", type_=JSONB))
 
 
-def end_calls(session: Session, calls: Sequence[CallEnded]) -> None:
+def end_calls(session: Statements, calls: Sequence[CallEnded]) -> None:
     """Record how the calls ended. Idempotent: the first end counts."""
     rows = [{name: getattr(call, name) for name in _ENDED} | {"call_id": str(call.call_id)} for call in calls]
     session.execute(_END, {"calls": rows, "call_ids": [call.call_id for call in calls]})

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
 
+from core.database import Statements
 from queries.steps import LOCK_JOURNEYS, MOVE_JOURNEY, STARTABLE, STEP_DONE
 from queries.targets import ABLE, BEST, EVERYBODY
 
@@ -53,7 +53,7 @@ SELECT d.journey_id, m.id AS conversation_id FROM done d LEFT JOIN made m USING 
 
 
 def open_conversations(
-    session: Session,
+    session: Statements,
     journey_ids: Sequence[UUID],
     *,
     step: str,
@@ -137,7 +137,7 @@ SELECT d.journey_id, m.id AS message_id FROM done d LEFT JOIN said m USING (jour
 
 
 def store_welcomes(
-    session: Session,
+    session: Statements,
     welcomes: Sequence[Welcome],
     *,
     step: str,
@@ -217,7 +217,7 @@ class Greeted:
 
 
 def post_templates(
-    session: Session, texts: dict[UUID, str], *, next_step: str, sweep_seconds: float, skip_locked: bool = False
+    session: Statements, texts: dict[UUID, str], *, next_step: str, sweep_seconds: float, skip_locked: bool = False
 ) -> list[Greeted]:
     """Store the template for the journeys among these that have no greeting yet; return those greeted now.
 
@@ -262,7 +262,7 @@ class Ungreeted:
     has_conversation: bool
 
 
-def list_ungreeted(session: Session, *, most: int) -> list[Ungreeted]:
+def list_ungreeted(session: Statements, *, most: int) -> list[Ungreeted]:
     """Return the journeys whose template is due, longest waiting first."""
     return [Ungreeted(**row._mapping) for row in session.execute(_UNGREETED, {"most": most})]
 
@@ -349,7 +349,7 @@ class Told:
 
 
 def notify_consultants(
-    session: Session,
+    session: Statements,
     journey_ids: Sequence[UUID],
     *,
     step: str,

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
+
+from core.database import Statements
 
 # Events are kept this long for sockets that resume; older ones are to be had from the REST API.
 KEPT_DAYS = 7
@@ -54,7 +55,7 @@ ON CONFLICT (dedup_key) DO NOTHING
 """).bindparams(bindparam("events", type_=JSONB))
 
 
-def append_events(session: Session, events: Sequence[NewEvent]) -> None:
+def append_events(session: Statements, events: Sequence[NewEvent]) -> None:
     """Write the events, in their order, in one statement; those whose `dedup_key` is known are left out. Takes no lock."""
     if not events:
         return
@@ -95,7 +96,7 @@ ON CONFLICT (dedup_key) DO NOTHING
 
 
 def append_new_customer_events(
-    session: Session,
+    session: Statements,
     journey_ids: Sequence[UUID],
     *,
     title: str,
@@ -151,7 +152,7 @@ ON CONFLICT (dedup_key) DO NOTHING
 """)
 
 
-def append_message_events(session: Session, message_ids: Sequence[UUID]) -> None:
+def append_message_events(session: Statements, message_ids: Sequence[UUID]) -> None:
     """Tell those concerned of these stored messages: once per message and side, however often this is called."""
     if message_ids:
         session.execute(_MESSAGES, {"message_ids": list(message_ids), "name_characters": NAME_CHARACTERS})
@@ -168,7 +169,7 @@ class Told:
     data: str
 
 
-def number_events(session: Session, *, most: int) -> int:
+def number_events(session: Statements, *, most: int) -> int:
     """Give their numbers to events committed before this statement began; return how many got one.
 
     The numbers are others' to see once this transaction commits, and before any higher ones.
@@ -176,12 +177,12 @@ def number_events(session: Session, *, most: int) -> int:
     return int(session.execute(text("SELECT anmei_number_events(:most)"), {"most": most}).scalar_one())
 
 
-def last_number(session: Session) -> int:
+def last_number(session: Statements) -> int:
     """Return the highest number given, 0 for none."""
     return int(session.execute(text("SELECT coalesce(max(seq), 0) FROM events")).scalar_one())
 
 
-def first_number(session: Session) -> int:
+def first_number(session: Statements) -> int:
     """Return the lowest number that is still kept, 0 for none."""
     return int(session.execute(text("SELECT coalesce(min(seq), 0) FROM events")).scalar_one())
 
@@ -196,13 +197,13 @@ ORDER BY seq LIMIT :most
 """)
 
 
-def list_after(session: Session, after: int, *, most: int) -> list[Told]:
+def list_after(session: Statements, after: int, *, most: int) -> list[Told]:
     """Return the events with higher numbers, of all audiences, in order."""
     return [_told(row) for row in session.execute(_AFTER, {"after": after, "most": most})]
 
 
 def list_missed(
-    session: Session, audiences: Sequence[str], *, recipient_id: UUID | None, after: int, until: int, most: int
+    session: Statements, audiences: Sequence[str], *, recipient_id: UUID | None, after: int, until: int, most: int
 ) -> list[Told]:
     """Return what somebody of these audiences missed between the two numbers, in order; the second is included."""
     parameters = {
@@ -232,6 +233,6 @@ SELECT count(*) FROM gone
 """)
 
 
-def delete_old(session: Session, *, days: int = KEPT_DAYS, most: int = 50_000) -> int:
+def delete_old(session: Statements, *, days: int = KEPT_DAYS, most: int = 50_000) -> int:
     """Delete events older than that; return how many. At most `most` at once, so that nobody waits."""
     return int(session.execute(_PRUNE, {"days": days, "most": most}).scalar_one())

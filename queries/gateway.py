@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core.database import Statements
 from models import AgentCall, AgentCircuit, AgentVersion, VersionStatus
 
 
@@ -25,15 +27,18 @@ def lock_version(session: Session, version_id: UUID) -> AgentVersion | None:
     return session.scalars(select(AgentVersion).where(AgentVersion.id == version_id).with_for_update()).first()
 
 
-def clock(session: Session) -> datetime:
+def clock(session: Statements) -> datetime:
     """Return the database's clock as of this statement: circuits are timed by it, whoever asks."""
     now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
     return now
 
 
-def list_circuits(session: Session) -> list[AgentCircuit]:
-    """Return the circuits that ever had something to note."""
-    return list(session.scalars(select(AgentCircuit)))
+_CIRCUITS = select(AgentCircuit.__table__)
+
+
+def list_circuits(session: Statements) -> Sequence[Row[Any]]:
+    """Return the circuits that ever had something to note, as rows with the model's columns."""
+    return session.execute(_CIRCUITS).all()
 
 
 def find_circuit(session: Session, key: UUID) -> AgentCircuit | None:
@@ -64,7 +69,7 @@ GROUP BY 1
 """)
 
 
-def count_running(session: Session, *, within_seconds: float) -> dict[UUID, int]:
+def count_running(session: Statements, *, within_seconds: float) -> dict[UUID, int]:
     """Return how many calls each version has open. Calls begun earlier belong to processes that died."""
     return {row.key: row.calls for row in session.execute(_RUNNING, {"within_seconds": within_seconds})}
 

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
+
+from core.database import Statements
 
 _ROWS = """
     SELECT * FROM jsonb_to_recordset(:rows) AS r(
@@ -100,7 +101,7 @@ SELECT asked_id, coalesce(by_webhook, by_user) AS journey_id FROM known
 
 
 def insert_registrations(
-    session: Session,
+    session: Statements,
     rows: list[dict[str, Any]],
     *,
     kind: str,
@@ -124,7 +125,7 @@ def insert_registrations(
     return set(made.scalars())
 
 
-def resolve_duplicates(session: Session, rows: list[dict[str, Any]], *, kind: str) -> dict[UUID, UUID]:
+def resolve_duplicates(session: Statements, rows: list[dict[str, Any]], *, kind: str) -> dict[UUID, UUID]:
     """Return the first journey for each row, keyed by the journey id it asked for; remember new webhook-ids of known users."""
     found = session.execute(_RESOLVE, {"rows": rows, "kind": kind})
     return {row.asked_id: row.journey_id for row in found if row.journey_id is not None}

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
 from sqlalchemy.sql import bindparam
 
+from core.database import Statements
 from models import StepName
 
 # The limit leaves nobody out. It has the planner expect one row instead of ten, and so look everything up by its key: while
@@ -131,7 +131,7 @@ LEFT JOIN conversations v ON v.journey_id = c.journey_id
 
 
 def claim_steps(
-    session: Session,
+    session: Statements,
     step: StepName,
     journey_ids: Sequence[UUID],
     *,
@@ -167,7 +167,7 @@ RETURNING s.journey_id
 """)
 
 
-def renew_leases(session: Session, step: StepName, held: Mapping[UUID, UUID], *, lease_seconds: float) -> set[UUID]:
+def renew_leases(session: Statements, step: StepName, held: Mapping[UUID, UUID], *, lease_seconds: float) -> set[UUID]:
     """Extend the leases still held (journey → token); return their journeys. What is missing was taken over by others."""
     parameters = {**_held(held), "step": step, "lease_seconds": lease_seconds}
     return set(session.execute(_RENEW, parameters).scalars())
@@ -229,7 +229,7 @@ class Failed:
 
 
 def fail_steps(
-    session: Session, step: StepName, failures: Sequence[Failure], *, token: UUID | None, worker: str
+    session: Statements, step: StepName, failures: Sequence[Failure], *, token: UUID | None, worker: str
 ) -> list[Failed]:
     """Record failed attempts: waiting for a retry, or failed with a dead letter. Return what was recorded.
 
@@ -266,7 +266,7 @@ RETURNING s.journey_id
 """)
 
 
-def make_ready(session: Session, step: StepName, journey_ids: Sequence[UUID], *, sweep_seconds: float) -> set[UUID]:
+def make_ready(session: Statements, step: StepName, journey_ids: Sequence[UUID], *, sweep_seconds: float) -> set[UUID]:
     """Let a step begin that no longer has to wait for the one before it; return the journeys where it had to."""
     parameters = {"journey_ids": list(journey_ids), "step": step, "sweep_seconds": sweep_seconds}
     return set(session.execute(_READY, parameters).scalars())
@@ -296,7 +296,7 @@ class Due:
     failures: int
 
 
-def sweep_steps(session: Session, *, most: int, first: float, longest: float) -> list[Due]:
+def sweep_steps(session: Statements, *, most: int, first: float, longest: float) -> list[Due]:
     """Take the steps to look at now, oldest first, and set the next look further away each time (seconds)."""
     rows = session.execute(_SWEEP, {"most": most, "first": first, "longest": longest})
     return [Due(row.journey_id, StepName(row.name), row.status, row.attempts, row.failures) for row in rows]
@@ -308,7 +308,7 @@ WHERE journey_id = ANY(:journey_ids) AND name = :step AND sweep_at IS NOT NULL A
 """)
 
 
-def sweep_again(session: Session, step: StepName, journey_ids: Sequence[UUID], *, seconds: float) -> None:
+def sweep_again(session: Statements, step: StepName, journey_ids: Sequence[UUID], *, seconds: float) -> None:
     """Bring the next look forward: the message that was to be sent could not be."""
     session.execute(_RESWEEP, {"journey_ids": list(journey_ids), "step": step, "seconds": seconds})
 
@@ -319,7 +319,7 @@ WHERE greeted_at IS NULL AND greet_by_at IS NOT NULL AND finished_at IS NULL
 """)
 
 
-def find_next_greeting(session: Session) -> datetime | None:
+def find_next_greeting(session: Statements) -> datetime | None:
     """Return when the next template is due, if any journey waits for its greeting."""
     moment: datetime | None = session.scalar(_NEXT_GREETING)
     return moment
@@ -332,7 +332,7 @@ GROUP BY journey_id HAVING count(*) >= :lost
 """)
 
 
-def list_often_lost(session: Session, step: StepName, journey_ids: Sequence[UUID], *, lost: int) -> list[UUID]:
+def list_often_lost(session: Statements, step: StepName, journey_ids: Sequence[UUID], *, lost: int) -> list[UUID]:
     """Return the journeys whose step took its worker with it so many times."""
     parameters = {"journey_ids": list(journey_ids), "step": step, "lost": lost}
     return list(session.execute(_LOST, parameters).scalars())
@@ -341,7 +341,7 @@ def list_often_lost(session: Session, step: StepName, journey_ids: Sequence[UUID
 _FAILURES = text("SELECT journey_id, failures FROM journey_steps WHERE journey_id = ANY(:journey_ids) AND name = :step")
 
 
-def list_failures(session: Session, step: StepName, journey_ids: Sequence[UUID]) -> dict[UUID, int]:
+def list_failures(session: Statements, step: StepName, journey_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Return how many attempts of the step have failed so far, by journey."""
     rows = session.execute(_FAILURES, {"journey_ids": list(journey_ids), "step": step})
     return {row.journey_id: row.failures for row in rows}
@@ -363,7 +363,7 @@ FROM back b WHERE a.journey_id = b.journey_id AND a.step = :step AND a.attempt =
 """)
 
 
-def hand_back(session: Session, step: StepName, held: Mapping[UUID, UUID]) -> None:
+def hand_back(session: Statements, step: StepName, held: Mapping[UUID, UUID]) -> None:
     """Give up leases (journey → token) on purpose: the steps are due again at once, for whoever comes next."""
     session.execute(_HAND_BACK, {**_held(held), "step": step})
 

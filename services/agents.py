@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from clients.agents import AgentTarget
 from core.crypto import decrypt
-from core.database import unit_of_work
+from core.database import Statements, unit_of_work
 from core.snapshots import Snapshot
 from models import Agent, AgentVersion, VersionStatus
 from queries import agents as agent_queries
@@ -90,7 +90,7 @@ def directory() -> Directory:
     return _snapshot.current()
 
 
-def situation(session: Session, known: Directory, settings: GatewaySettings) -> Situation:
+def situation(session: Statements, known: Directory, settings: GatewaySettings) -> Situation:
     """Look at circuits and open calls now, once for all journeys of a message."""
     running = gateway_queries.count_running(session, within_seconds=RUNNING_WITHIN_SECONDS)
     busy = frozenset(key for key, calls in running.items() if calls >= settings.max_concurrent_calls)

@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from clients import agents as agent_client
 from clients import fanout
 from clients.agents import AgentAnswer, AgentCode, AgentRequest
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.errors import AgentPermanentError, AgentTransientError, AnmeiError, DatabaseUnavailableError
 from core.faults import fault_point
 from core.ids import new_id
@@ -257,11 +257,11 @@ def _instruction(version: KnownVersion) -> dict[str, str]:
     return {"instruction": version.instruction} if version.instruction else {}
 
 
-def record(session: Session, calls: Sequence[Call]) -> None:
+def record(connection: Connection, calls: Sequence[Call]) -> None:
     """Record calls, before they are made, in the caller's transaction."""
     if calls:
         agent_queries.begin_calls(
-            session,
+            connection,
             [
                 CallBegun(call.id, call.journey_id, call.claim.attempt, call.version.agent_id, call.version.version_id)
                 for call in calls
@@ -277,8 +277,8 @@ def _says_something(call: Call, code: str | None) -> bool:
 
 
 def _record_alone(calls: Sequence[Call]) -> None:
-    with unit_of_work(Pool.JOURNEYS) as session:
-        record(session, calls)
+    with journey_work() as connection:
+        record(connection, calls)
 
 
 def _choose(asked: Mapping[UUID, _Asked]) -> tuple[list[Call], dict[UUID, Exception]]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from core import log_events
-from core.database import unit_of_work
+from core.database import Statements, unit_of_work
 from core.logging import get_logger
 from models import AgentCircuit
 from queries import gateway as gateway_queries
@@ -27,7 +29,7 @@ def gates(settings: BreakerSettings) -> dict[UUID, Gate]:
         return read_gates(session, settings)
 
 
-def read_gates(session: Session, settings: BreakerSettings) -> dict[UUID, Gate]:
+def read_gates(session: Statements, settings: BreakerSettings) -> dict[UUID, Gate]:
     """Return what each noted version's circuit says to the next call; a version that is missing is closed."""
     rows = gateway_queries.list_circuits(session)
     if not rows:
@@ -111,7 +113,7 @@ def set_by_hand(session: Session, key: UUID, agent_id: UUID, *, is_open: bool) -
     return before.state
 
 
-def _circuit(row: AgentCircuit) -> Circuit:
+def _circuit(row: AgentCircuit | Row[Any]) -> Circuit:
     return Circuit(state=CircuitState(row.state), **{name: getattr(row, name) for name in _STORED})
 
 

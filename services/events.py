@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from queries import events as queries
 from queries.events import Told
 
@@ -15,10 +15,10 @@ NUMBERED_AT_ONCE = 5000
 def position() -> int:
     """Return the number of the newest event committed so far; whatever is committed later gets a higher one."""
     while True:
-        with unit_of_work(Pool.JOURNEYS) as session:
-            if queries.number_events(session, most=NUMBERED_AT_ONCE) < NUMBERED_AT_ONCE:
+        with journey_work() as connection:
+            if queries.number_events(connection, most=NUMBERED_AT_ONCE) < NUMBERED_AT_ONCE:
                 # After the numbering within this transaction, so its own numbers are seen too.
-                return queries.last_number(session)
+                return queries.last_number(connection)
 
 
 def news(after: int) -> list[Told]:
@@ -26,15 +26,17 @@ def news(after: int) -> list[Told]:
 
     What is returned is committed, and nothing with a number between can appear later.
     """
-    with unit_of_work(Pool.JOURNEYS) as session:
-        queries.number_events(session, most=NUMBERED_AT_ONCE)
-        return queries.list_after(session, after, most=PAGE)
+    with journey_work() as connection:
+        queries.number_events(connection, most=NUMBERED_AT_ONCE)
+        return queries.list_after(connection, after, most=PAGE)
 
 
 def missed(audiences: Sequence[str], *, recipient_id: UUID | None, after: int, until: int) -> list[Told]:
     """Return what somebody missed between two numbers, at most PAGE; ask again from the last one's number."""
-    with unit_of_work(Pool.JOURNEYS) as session:
-        return queries.list_missed(session, audiences, recipient_id=recipient_id, after=after, until=until, most=PAGE)
+    with journey_work() as connection:
+        return queries.list_missed(
+            connection, audiences, recipient_id=recipient_id, after=after, until=until, most=PAGE
+        )
 
 
 def has_gap_after(number: int) -> bool:
@@ -43,6 +45,6 @@ def has_gap_after(number: int) -> bool:
         return True
     if number == 0:
         return False
-    with unit_of_work(Pool.JOURNEYS) as session:
-        first = queries.first_number(session)
+    with journey_work() as connection:
+        first = queries.first_number(connection)
     return first == 0 or first > number + 1

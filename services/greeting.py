@@ -5,7 +5,7 @@ from uuid import UUID
 
 from clients import fanout
 from core import log_events, tracing
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.logging import get_logger
 from models import StepName
 from queries import effects, events
@@ -27,16 +27,16 @@ def greet_with_template(texts: dict[UUID, str], *, on_ready: OnReady, reason: st
     """
     with (
         tracing.span("greet with the template", texts, attributes={"reason": reason}),
-        unit_of_work(Pool.JOURNEYS) as session,
+        journey_work() as connection,
     ):
         greeted = effects.post_templates(
-            session,
+            connection,
             texts,
             next_step=StepName.NOTIFY_CONSULTANTS,
             sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
             skip_locked=skip_locked,
         )
-        events.append_message_events(session, [one.message_id for one in greeted])
+        events.append_message_events(connection, [one.message_id for one in greeted])
     if greeted:
         fanout.announce()
     for one in greeted:
@@ -54,8 +54,8 @@ def greet_overdue(*, on_ready: OnReady) -> int:
     This is the deadline's keeper of last resort: it needs neither the broker nor any worker. Idempotent, any number at once.
     """
     settings = automation.current()
-    with unit_of_work(Pool.JOURNEYS) as session:
-        overdue = effects.list_ungreeted(session, most=GREETINGS_AT_ONCE)
+    with journey_work() as connection:
+        overdue = effects.list_ungreeted(connection, most=GREETINGS_AT_ONCE)
     if not overdue:
         return 0
     homeless = [one.journey_id for one in overdue if not one.has_conversation]

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from sqlalchemy.exc import DBAPIError
 
 from core import log_events, tracing
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.ids import new_handle, new_id_text
 from core.logging import get_logger
 from models import JourneyKind
@@ -121,9 +121,9 @@ def on_user_registered(user_id: str, user_info: dict[str, Any]) -> Acceptance:
 def _accept(submissions: Sequence[Submission]) -> list[Acceptance]:
     settings = automation.current()
     rows = [_row(one, settings) for one in submissions]
-    with tracing.gathered("accept registrations") as span, unit_of_work(Pool.JOURNEYS) as session:
+    with tracing.gathered("accept registrations") as span, journey_work() as connection:
         made = intake_queries.insert_registrations(
-            session,
+            connection,
             _first_of_each(rows),
             kind=JourneyKind.REGISTRATION,
             steps=list(journey_plan.step_names()),
@@ -133,7 +133,7 @@ def _accept(submissions: Sequence[Submission]) -> list[Acceptance]:
         )
         span.belongs_to(made)
         others = [row for row in rows if UUID(row["journey_id"]) not in made]
-        first = intake_queries.resolve_duplicates(session, others, kind=JourneyKind.REGISTRATION) if others else {}
+        first = intake_queries.resolve_duplicates(connection, others, kind=JourneyKind.REGISTRATION) if others else {}
     return [_acceptance(row, made, first) for row in rows]
 
 

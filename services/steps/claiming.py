@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from core import tracing
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.errors import DatabaseUnavailableError
 from core.faults import fault_point
 from core.ids import new_id
@@ -53,9 +53,9 @@ def _claim(errand_of: Mapping[UUID, Errand]) -> Batch:
     token = new_id()
     settings, known = automation.current(), agents.directory()
     plan: Plan | None = None
-    with tracing.span("claim welcomes", errand_of), unit_of_work(Pool.JOURNEYS) as session:
+    with tracing.span("claim welcomes", errand_of), journey_work() as connection:
         claims = step_queries.claim_steps(
-            session,
+            connection,
             StepName.GENERATE_WELCOME,
             list(errand_of),
             token=token,
@@ -65,8 +65,8 @@ def _claim(errand_of: Mapping[UUID, Errand]) -> Batch:
         )
         asked = [claim for claim in claims if is_worth_asking(claim, settings)]
         if asked:
-            plan = Asking.plan(asked, agents.situation(session, known, settings.gateway), settings)
-            asking.record(session, plan.calls)
+            plan = Asking.plan(asked, agents.situation(connection, known, settings.gateway), settings)
+            asking.record(connection, plan.calls)
     fault_point("after_claim")
     return Batch(token, errand_of, claims, plan)
 

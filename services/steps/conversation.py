@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from core import log_events
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.faults import fault_point
 from core.logging import get_logger
 from models import StepName
@@ -24,9 +24,9 @@ def create_conversation(journey_ids: Sequence[UUID]) -> Outcome:
 
 def _open(journey_ids: Sequence[UUID]) -> Outcome:
     settings = automation.current().conversation
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         opened = effects.open_conversations(
-            session,
+            connection,
             journey_ids,
             step=StepName.CREATE_CONVERSATION,
             next_step=StepName.GENERATE_WELCOME,

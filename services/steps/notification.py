@@ -6,7 +6,7 @@ from uuid import UUID
 from clients import fanout
 from core import log_events
 from core.clock import utc_now
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.faults import fault_point
 from core.logging import get_logger
 from models import StepName
@@ -36,9 +36,9 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
     settings = current.notification
     # Before the transaction: hours and holidays are not asked for while journeys are locked.
     telling = _telling(current)
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as connection:
         told = effects.notify_consultants(
-            session,
+            connection,
             journey_ids,
             step=StepName.NOTIFY_CONSULTANTS,
             enabled=settings.enabled,
@@ -52,7 +52,7 @@ def _notify(journey_ids: Sequence[UUID], on_told: OnTold) -> Outcome:
         )
         by_socket = sorted(one.journey_id for one in told if one.by_socket)
         events.append_new_customer_events(
-            session,
+            connection,
             by_socket,
             title=settings.title,
             message=settings.message,

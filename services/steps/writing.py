@@ -11,7 +11,7 @@ from uuid import UUID
 from clients import fanout
 from clients.agents import AgentAnswer
 from core import log_events, tracing
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.errors import DatabaseUnavailableError
 from core.faults import fault_point
 from core.logging import get_logger
@@ -217,20 +217,20 @@ class Writing:
         stored: dict[UUID, UUID | None] = {}
         with (
             tracing.span("store welcomes", [one.journey_id for one in welcomes]),
-            unit_of_work(Pool.JOURNEYS) as session,
+            journey_work() as connection,
         ):
             # Journeys are locked before their calls, as everywhere.
             if welcomes:
                 stored = effects.store_welcomes(
-                    session,
+                    connection,
                     welcomes,
                     step=STEP,
                     next_step=StepName.NOTIFY_CONSULTANTS,
                     sweep_seconds=journey_plan.SWEEP_FIRST_SECONDS,
                 )
-                events.append_message_events(session, [one for one in stored.values() if one is not None])
+                events.append_message_events(connection, [one for one in stored.values() if one is not None])
             if ended:
-                agent_queries.end_calls(session, ended)
+                agent_queries.end_calls(connection, ended)
             fault_point("before_commit")
         if stored:
             fanout.announce()
@@ -360,8 +360,8 @@ class Writing:
         self._renew_at = time.monotonic() + journey_plan.LEASE_RENEW_SECONDS
         held = {journey_id: one.token for journey_id, one in self._held.items()}
         try:
-            with unit_of_work(Pool.JOURNEYS) as session:
-                kept = step_queries.renew_leases(session, STEP, held, lease_seconds=journey_plan.LEASE_SECONDS)
+            with journey_work() as connection:
+                kept = step_queries.renew_leases(connection, STEP, held, lease_seconds=journey_plan.LEASE_SECONDS)
         except DatabaseUnavailableError:
             # Nobody else can take them over while the database is away; the next turn asks again.
             return
@@ -372,8 +372,8 @@ class Writing:
             return
         held = {journey_id: one.token for journey_id, one in self._held.items()}
         self._hang_up(held)
-        with unit_of_work(Pool.JOURNEYS) as session:
-            step_queries.hand_back(session, STEP, held)
+        with journey_work() as connection:
+            step_queries.hand_back(connection, STEP, held)
         for journey_id in held:
             self._let_go(journey_id)
 

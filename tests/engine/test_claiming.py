@@ -3,7 +3,7 @@
 import threading
 from uuid import UUID
 
-from core.database import Pool, unit_of_work
+from core.database import journey_work
 from core.ids import new_id
 from models import StepName
 from queries import agents as agent_queries
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 
 def claim(journey_ids: list[UUID], *, lease_seconds: float) -> None:
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as session:
         step_queries.claim_steps(
             session,
             StepName.GENERATE_WELCOME,
@@ -34,11 +34,11 @@ def test_an_end_that_was_being_recorded_when_the_lease_ran_out_stands() -> None:
     create_conversation([journey])
     claim([journey], lease_seconds=-1)
     call = new_id()
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as session:
         agent_queries.begin_calls(session, [CallBegun(call, journey, 1, agent.id, None)])
 
     again = threading.Thread(target=claim, args=([journey],), kwargs={"lease_seconds": 30})
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as session:
         agent_queries.end_calls(session, [CallEnded(call, "AGENT_TIMEOUT", "too late")])
         again.start()
         wait_until(lambda: rows("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [(1,)])
@@ -56,7 +56,7 @@ def test_a_call_nobody_heard_the_end_of_is_ended_by_the_next_claim() -> None:
     lost, other = accept(2)
     create_conversation([lost, other])
     claim([lost], lease_seconds=-1)
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as session:
         agent_queries.begin_calls(session, [CallBegun(new_id(), lost, 1, agent.id, None)])
     claim([lost, other], lease_seconds=30)
     assert rows("SELECT journey_id, status, error_code FROM agent_calls") == [(lost, "failed", "LEASE_EXPIRED")]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from bench import bare_sql
-from core.database import Pool, engine, unit_of_work
+from core.database import Pool, engine, journey_work, unit_of_work
 from tests.support.factories import create_agent, create_consultant
 
 # Tables that grow with every journey; the others may be read whole. Without the users: other threads of this process read
@@ -32,7 +32,7 @@ SELECT relname, seq_tup_read FROM pg_stat_user_tables WHERE relname = ANY(:table
 def take_through(prefix: str, count: int, set_size: int) -> None:
     """Take so many registrations through all their statements, on the connections that keep their plans."""
     bare_sql.run([bare_sql.registration_row(prefix, number) for number in range(count)], set_size)
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as session:
         session.execute(text("SELECT pg_stat_force_next_flush()"))
 
 
@@ -78,6 +78,6 @@ def test_a_connection_that_was_idle_keeps_what_it_prepared(monkeypatch: pytest.M
     create_agent("http://127.0.0.1:9/v1", api_key="app-plans")
     engine(Pool.JOURNEYS).dispose()
     take_through("idle", 1, 1)
-    with unit_of_work(Pool.JOURNEYS) as session:
+    with journey_work() as session:
         prepared = session.execute(text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%journey%'"))
         assert prepared.scalar_one() >= 8
