@@ -89,7 +89,12 @@ def cases(stages: Stages, prefix: str) -> list[Case]:
         Case("notify", lambda session: _notify(session, stages.welcomed)),
         Case("append_new_customer_events", lambda session: _customer_events(session, stages.welcomed)),
         Case("renew_leases", lambda session: _renew(session, stages)),
-        Case("sweep: steps", lambda session: step_queries.sweep_steps(session, most=500, first=1.0, longest=30.0)),
+        Case(
+            "sweep: steps",
+            lambda session: step_queries.sweep_steps(
+                session, most=500, first=1.0, longest=30.0, lease_seconds=9.0, patience=9.0
+            ),
+        ),
         Case(
             "sweep: notifications",
             lambda session: notification_queries.sweep_notifications(session, most=500, first=1.0, longest=30.0),

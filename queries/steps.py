@@ -73,6 +73,9 @@ class Failure:
     retry_in_seconds: float | None
 
 
+# A lease begun or renewed this recently tells of a worker that is at work now.
+FRESH_SECONDS = 2.0
+
 _CLAIM = text(f"""
 WITH {LOCK_JOURNEYS},
 claimed AS (
@@ -272,16 +275,31 @@ def make_ready(session: Statements, step: StepName, journey_ids: Sequence[UUID],
     return set(session.execute(_READY, parameters).scalars())
 
 
+# A step that is due and not begun either lost its message or stands in line with it. What the first look at it goes by is how long
+# those had stood in line that were begun last: until twice that, it gets no second message. Only the first look is put
+# off so: by the next a message is sent whatever the line looks like.
 _SWEEP = text("""
 WITH due AS MATERIALIZED (
-    SELECT id FROM journey_steps WHERE sweep_at <= now() ORDER BY sweep_at LIMIT :most FOR UPDATE SKIP LOCKED
+    -- A retry and what was handed back are looked at when they are due: no message was sent with them.
+    SELECT id, name, status = 'pending' AND published = 0 AND sweep_at > due_at AS is_first FROM journey_steps
+    WHERE sweep_at <= now() ORDER BY sweep_at LIMIT :most FOR UPDATE SKIP LOCKED
+),
+line AS MATERIALIZED (
+    SELECT name, make_interval(secs => least(:patience, 2 * extract(epoch FROM max(started_at - due_at)))) AS patience
+    FROM journey_steps
+    -- Whose lease was begun or renewed just now: the far end of the index.
+    WHERE sweep_at > now() + make_interval(secs => :fresh_lease) AND status = 'running'
+      AND EXISTS (SELECT FROM due WHERE is_first)
+    GROUP BY name
 )
 UPDATE journey_steps s
 SET published = least(s.published + 1, 30),
-    sweep_at = clock_timestamp() + make_interval(secs => least(:longest, :first * 2 ^ least(s.published, 10)))
-FROM due
+    sweep_at = CASE WHEN due.is_first AND s.due_at + line.patience > now() THEN s.due_at + line.patience
+                    ELSE clock_timestamp() + make_interval(secs => least(:longest, :first * 2 ^ least(s.published, 10))) END
+FROM due LEFT JOIN line ON line.name = due.name
 WHERE s.id = due.id
-RETURNING s.journey_id, s.name, s.status, s.attempts, s.failures
+RETURNING s.journey_id, s.name, s.status, s.attempts, s.failures,
+          coalesce(due.is_first AND s.due_at + line.patience > now(), false) AS stands_in_line
 """)
 
 
@@ -296,14 +314,24 @@ class Due:
     failures: int
 
 
-def sweep_steps(session: Statements, *, most: int, first: float, longest: float) -> list[Due]:
-    """Take the steps to look at now, oldest first, and set the next look further away each time (seconds)."""
-    rows = session.execute(_SWEEP, {"most": most, "first": first, "longest": longest})
-    return [Due(row.journey_id, StepName(row.name), row.status, row.attempts, row.failures) for row in rows]
+def sweep_steps(
+    session: Statements, *, most: int, first: float, longest: float, lease_seconds: float, patience: float
+) -> list[Due]:
+    """Take the steps to look at now, oldest first, and set the next look further away each time (seconds).
+
+    Left out, for one look and `patience` seconds at most, is what stands in line with its message behind work in progress.
+    """
+    parameters = {"most": most, "first": first, "longest": longest, "patience": patience}
+    rows = session.execute(_SWEEP, parameters | {"fresh_lease": lease_seconds - FRESH_SECONDS})
+    return [
+        Due(row.journey_id, StepName(row.name), row.status, row.attempts, row.failures)
+        for row in rows
+        if not row.stands_in_line
+    ]
 
 
 _RESWEEP = text("""
-UPDATE journey_steps SET sweep_at = now() + make_interval(secs => :seconds), published = greatest(published - 1, 0)
+UPDATE journey_steps SET sweep_at = now() + make_interval(secs => :seconds), published = greatest(published - 1, 1)
 WHERE journey_id = ANY(:journey_ids) AND name = :step AND sweep_at IS NOT NULL AND status <> 'running'
 """)
 

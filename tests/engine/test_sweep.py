@@ -1,8 +1,10 @@
 """The sweep: finds what is due, orphaned or was never sent, each time further apart, and fails what kills its workers."""
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from core.database import journey_work
 from models import StepName
+from queries import steps as step_queries
 from services import journey_plan, sweep
 from services.steps.conversation import create_conversation
 from tests.engine.conftest import accept, execute, journey_status, rows, step
@@ -28,6 +30,68 @@ def test_what_was_never_published_is_found_once_and_later_again_further_apart() 
             ][0]
         )
     assert distances == [1, 2, 4, 8, 16, 30, 30]
+
+
+def stand_in_line(waited_seconds: float) -> list[UUID]:
+    """Have one welcome begin now that was due for so long, and two more that are due for a second; return those two."""
+    journeys = accept(3)
+    create_conversation(journeys)
+    execute(
+        "UPDATE journey_steps SET due_at = now() - make_interval(secs => :s) WHERE due_at <= now()", s=waited_seconds
+    )
+    with journey_work() as connection:
+        step_queries.claim_steps(
+            connection,
+            WELCOME,
+            journeys[:1],
+            token=uuid4(),
+            worker="w",
+            lease_seconds=journey_plan.LEASE_SECONDS,
+            handle_seconds=600,
+        )
+    execute(
+        "UPDATE journey_steps SET due_at = now() - interval '1 s', sweep_at = now() WHERE name = :s AND status = 'pending'",
+        s=WELCOME,
+    )
+    return journeys[1:]
+
+
+def test_what_stands_in_line_behind_work_in_progress_gets_no_second_message_at_the_first_look() -> None:
+    waiting = stand_in_line(waited_seconds=2.5)
+    assert sweep.take_due().steps == {}
+    # Twice what the last one begun had waited, from when it was due.
+    assert rows(
+        "SELECT round(extract(epoch FROM sweep_at - now())) FROM journey_steps WHERE journey_id = ANY(:w) AND published = 1",
+        w=waiting,
+    ) == [(4,), (4,)]
+    look_now()
+    assert set(sweep.take_due().steps[WELCOME]) >= set(waiting)
+
+
+def test_what_was_handed_back_stands_in_no_line() -> None:
+    waiting = stand_in_line(waited_seconds=2.5)
+    execute("UPDATE journey_steps SET due_at = sweep_at WHERE status = 'pending' AND name = :s", s=WELCOME)
+    assert set(sweep.take_due().steps[WELCOME]) == set(waiting)
+
+
+def test_what_waits_longer_than_others_did_has_lost_its_message() -> None:
+    waiting = stand_in_line(waited_seconds=0.2)
+    assert set(sweep.take_due().steps[WELCOME]) == set(waiting)
+
+
+def test_work_begun_long_ago_says_nothing_of_the_line() -> None:
+    waiting = stand_in_line(waited_seconds=2.5)
+    execute("UPDATE journey_steps SET sweep_at = now() + interval '5 s' WHERE status = 'running'")
+    assert set(sweep.take_due().steps[WELCOME]) == set(waiting)
+
+
+def test_nobody_stands_in_line_for_ever() -> None:
+    stand_in_line(waited_seconds=1000)
+    assert sweep.take_due().steps == {}
+    assert rows(
+        "SELECT max(sweep_at) <= now() + make_interval(secs => :s) FROM journey_steps WHERE status = 'pending'",
+        s=journey_plan.LEASE_SECONDS,
+    ) == [(True,)]
 
 
 def test_a_finished_journey_is_not_looked_at() -> None:
