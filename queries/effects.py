@@ -268,7 +268,7 @@ def list_ungreeted(session: Statements, *, most: int) -> list[Ungreeted]:
 
 
 def _notify(target: str) -> TextClause:
-    return text(f"""
+    statement = f"""
 WITH {LOCK_JOURNEYS},
 done AS (
     UPDATE journey_steps s
@@ -318,7 +318,9 @@ FROM done d LEFT JOIN (
            array_agg(id) FILTER (WHERE channel = 'push') AS pushes
     FROM told GROUP BY journey_id
 ) t USING (journey_id)
-""")
+"""
+    # The driver keeps what it has made of a statement only up to 4,096 characters; a longer one it takes apart each time.
+    return text("\n".join(line.strip() for line in statement.splitlines() if not line.strip().startswith("--")))
 
 
 _NOTIFY_ALL = _notify(EVERYBODY)

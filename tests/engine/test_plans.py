@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from bench import bare_sql
 from core.database import Pool, engine, journey_work, unit_of_work
@@ -81,3 +81,22 @@ def test_a_connection_that_was_idle_keeps_what_it_prepared(monkeypatch: pytest.M
     with journey_work() as session:
         prepared = session.execute(text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%journey%'"))
         assert prepared.scalar_one() >= 8
+
+
+def test_the_driver_keeps_what_it_makes_of_each_statement_of_a_journey() -> None:
+    """It does so up to 4,096 characters; a longer one it takes apart for each message."""
+    journeys = engine(Pool.JOURNEYS)
+    lengths: dict[str, int] = {}
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        lengths[statement] = len(statement)
+
+    event.listen(journeys, "before_cursor_execute", note)
+    try:
+        create_consultant()
+        create_agent("http://127.0.0.1:9/v1", api_key="k")
+        bare_sql.run([bare_sql.registration_row("short", number) for number in range(2)], 2)
+    finally:
+        event.remove(journeys, "before_cursor_execute", note)
+    assert len(lengths) >= 8
+    assert {statement[:200]: length for statement, length in lengths.items() if length > 4096} == {}
