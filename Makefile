@@ -6,11 +6,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 N ?= 20
-# Processes that run tests, each with servers of its own: 2 take half the time on a machine with cores to spare.
-TEST_PROCESSES ?= 1
+# Processes that run tests, each with servers of its own and whole files at a time; 1 where something else needs the machine.
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 UV := $(BIN)/uv
-PYTEST := $(BIN)/pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder)
+PYTEST := $(BIN)/pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder)
 
 # Processes are started by the dozen: without bytecode on the disk each spends a third of its start on compiling it again.
 export PYTHONDONTWRITEBYTECODE :=

@@ -21,18 +21,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     _servers.start()
 
 
-# What shares something dear to start, or ports, is run by one process.
-_TOGETHER = ("operation",)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name what one process runs: a file, or a whole package."""
-    for item in items:
-        package = item.path.parent.name
-        group = package if package in _TOGETHER else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_sessionfinish() -> None:
     if _servers is not None:
         _servers.stop()
