@@ -275,9 +275,8 @@ def make_ready(session: Statements, step: StepName, journey_ids: Sequence[UUID],
     return set(session.execute(_READY, parameters).scalars())
 
 
-# A step that is due and not begun either lost its message or stands in line with it. What the first look at it goes by is how long
-# those had stood in line that were begun last: until twice that, it gets no second message. Only the first look is put
-# off so: by the next a message is sent whatever the line looks like.
+# What is due and not begun lost its message or stands in line with it. The first look goes by how long those had stood in line
+# that were begun last: until twice that, it gets no second message. By the next look it does (docs/decisions/0001).
 _SWEEP = text("""
 WITH due AS MATERIALIZED (
     -- A retry and what was handed back are looked at when they are due: no message was sent with them.
