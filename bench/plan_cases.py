@@ -91,9 +91,7 @@ def cases(stages: Stages, prefix: str) -> list[Case]:
         Case("renew_leases", lambda session: _renew(session, stages)),
         Case(
             "sweep: steps",
-            lambda session: step_queries.sweep_steps(
-                session, most=500, first=1.0, longest=30.0, lease_seconds=9.0, patience=9.0
-            ),
+            lambda session: step_queries.sweep_steps(session, most=500, first=1.0, longest=30.0, lease_seconds=9.0),
         ),
         Case(
             "sweep: notifications",

@@ -73,9 +73,6 @@ class Failure:
     retry_in_seconds: float | None
 
 
-# A lease begun or renewed this recently tells of a worker that is at work now.
-FRESH_SECONDS = 2.0
-
 _CLAIM = text(f"""
 WITH {LOCK_JOURNEYS},
 claimed AS (
@@ -275,6 +272,9 @@ def make_ready(session: Statements, step: StepName, journey_ids: Sequence[UUID],
     return set(session.execute(_READY, parameters).scalars())
 
 
+# A lease begun or renewed this recently tells of a worker that is at work now.
+_FRESH_LEASE_SECONDS = 2.0
+
 # What is due and not begun lost its message or stands in line with it. The first look goes by how long those had stood in line
 # that were begun last: until twice that, it gets no second message. By the next look it does (docs/decisions/0001).
 _SWEEP = text("""
@@ -284,10 +284,10 @@ WITH due AS MATERIALIZED (
     WHERE sweep_at <= now() ORDER BY sweep_at LIMIT :most FOR UPDATE SKIP LOCKED
 ),
 line AS MATERIALIZED (
-    SELECT name, make_interval(secs => least(:patience, 2 * extract(epoch FROM max(started_at - due_at)))) AS patience
+    SELECT name, make_interval(secs => least(:lease_seconds, 2 * extract(epoch FROM max(started_at - due_at)))) AS patience
     FROM journey_steps
     -- Whose lease was begun or renewed just now: the far end of the index.
-    WHERE sweep_at > now() + make_interval(secs => :fresh_lease) AND status = 'running'
+    WHERE sweep_at > now() + make_interval(secs => :lease_seconds - :fresh) AND status = 'running'
       AND EXISTS (SELECT FROM due WHERE is_first)
     GROUP BY name
 )
@@ -313,15 +313,13 @@ class Due:
     failures: int
 
 
-def sweep_steps(
-    session: Statements, *, most: int, first: float, longest: float, lease_seconds: float, patience: float
-) -> list[Due]:
+def sweep_steps(session: Statements, *, most: int, first: float, longest: float, lease_seconds: float) -> list[Due]:
     """Take the steps to look at now, oldest first, and set the next look further away each time (seconds).
 
-    Left out, for one look and `patience` seconds at most, is what stands in line with its message behind work in progress.
+    Left out, for one look and as long as a lease at most, is what stands in line with its message behind work in progress.
     """
-    parameters = {"most": most, "first": first, "longest": longest, "patience": patience}
-    rows = session.execute(_SWEEP, parameters | {"fresh_lease": lease_seconds - FRESH_SECONDS})
+    parameters = {"most": most, "first": first, "longest": longest, "lease_seconds": lease_seconds}
+    rows = session.execute(_SWEEP, parameters | {"fresh": _FRESH_LEASE_SECONDS})
     return [
         Due(row.journey_id, StepName(row.name), row.status, row.attempts, row.failures)
         for row in rows

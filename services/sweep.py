@@ -38,10 +38,9 @@ def take_due() -> DueWork:
     Fails the steps that killed their worker too often. Raises DatabaseUnavailableError.
     """
     first, longest = journey_plan.SWEEP_FIRST_SECONDS, journey_plan.SWEEP_MAX_SECONDS
-    lease = journey_plan.LEASE_SECONDS
     with unit_of_work() as session:
         due = step_queries.sweep_steps(
-            session, most=AT_ONCE, first=first, longest=longest, lease_seconds=lease, patience=lease
+            session, most=AT_ONCE, first=first, longest=longest, lease_seconds=journey_plan.LEASE_SECONDS
         )
         pushes = notification_queries.sweep_notifications(session, most=AT_ONCE, first=first, longest=longest)
         ratings = feedback_queries.sweep(session, most=AT_ONCE, again_seconds=agent_feedback.SWEEP_AGAIN_SECONDS)

@@ -178,7 +178,7 @@ class Engine(RuleBasedStateMachine):
     def sweep(self) -> None:
         execute("UPDATE journey_steps SET sweep_at = now() WHERE sweep_at IS NOT NULL")
         with unit_of_work() as session:
-            due = step_queries.sweep_steps(session, most=100, first=1, longest=30, lease_seconds=9, patience=9)
+            due = step_queries.sweep_steps(session, most=100, first=1, longest=30, lease_seconds=9)
         expected = {
             (self.ids[place], name)
             for place, model in enumerate(self.models)
