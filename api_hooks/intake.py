@@ -74,7 +74,8 @@ class Intake:
         began_at = time.monotonic()
         self._commit_rest_seconds = 0.0
         acceptances = intake.accept(submissions)
-        self._commit_rest_seconds = self._committing.rest_seconds(time.monotonic() - began_at)
+        seconds = time.monotonic() - began_at
+        self._commit_rest_seconds = self._committing.rest_seconds(seconds, items=len(submissions))
         return acceptances
 
     def _publish(self, journey_ids: Sequence[UUID]) -> list[None]:

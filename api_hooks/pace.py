@@ -16,12 +16,16 @@ class Pace:
         self._held_up_times = held_up_times
         self._most_seconds = most_seconds
         self._quickest_seconds = float("inf")
+        self._quickest_item_seconds = float("inf")
 
-    def rest_seconds(self, turn_seconds: float, *, least: float = 0.0) -> float:
-        """Return how long the next turn is to be held back, after one that took so long: so many times what held it up.
+    def rest_seconds(self, turn_seconds: float, *, items: int = 1, least: float = 0.0) -> float:
+        """Return how long the next turn is to be held back, after one of so many items: so many times what held it up.
 
-        At least `least`, and never more than the most.
+        A turn of many takes longer than one of few, on any machine: what it takes by itself is the quickest turn there was,
+        and for each further item the quickest that one ever took. At least `least`, and never more than the most.
         """
         self._quickest_seconds = min(self._quickest_seconds * FORGETTING, turn_seconds)
-        held_up_seconds = turn_seconds - self._quickest_seconds
+        self._quickest_item_seconds = min(self._quickest_item_seconds * FORGETTING, turn_seconds / items)
+        by_itself_seconds = self._quickest_seconds + (items - 1) * self._quickest_item_seconds
+        held_up_seconds = max(0.0, turn_seconds - by_itself_seconds)
         return min(max(least, held_up_seconds * self._held_up_times), self._most_seconds)

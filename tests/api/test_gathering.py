@@ -56,6 +56,20 @@ def test_turns_that_are_held_up_have_registrations_gather() -> None:
     assert pace.rest_seconds(0.007) == pytest.approx(0.100, rel=0.01)
 
 
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=30))
+def test_a_turn_that_is_longer_for_what_it_holds_is_not_held_up(sizes: list[int]) -> None:
+    """Whatever the sizes came in: a fixed cost and so much for each item, as on a machine with nothing else to do."""
+    pace = new_pace()
+    assert max(pace.rest_seconds(0.002 + 0.0002 * items, items=items) for items in sizes) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_turn_of_many_is_held_up_by_what_it_takes_beyond_its_items() -> None:
+    pace = new_pace()
+    pace.rest_seconds(0.002)
+    assert pace.rest_seconds(0.012, items=50) == pytest.approx(0, abs=1e-4)
+    assert pace.rest_seconds(0.022, items=50) == pytest.approx(20 * (0.022 - 0.002 - 49 * 0.00024), rel=0.01)
+
+
 def test_who_comes_alone_is_sent_before_anybody_waits(servers: object, monkeypatch: pytest.MonkeyPatch) -> None:
     sent_before_waiting: list[int] = []
 
