@@ -107,7 +107,8 @@ class CallRecorder:
         while batch := self._take(BATCH_ROWS):
             while not self._stored(batch):
                 if give_up_at is not None and time.monotonic() > give_up_at:
-                    self._spill(batch)
+                    # All of it: what stays in memory is lost with a process that is killed.
+                    self._spill([*batch, *self._take(len(self._waiting))])
                     return
                 if len(self._waiting) > MAX_WAITING_ROWS:
                     self._spill(batch)

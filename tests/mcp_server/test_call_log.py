@@ -177,6 +177,24 @@ def test_a_start_that_was_killed_in_the_middle_leaves_the_rows_to_the_next(
     assert rows("SELECT sum(calls) FROM mcp_call_totals") == [(1,)]
 
 
+def test_a_start_while_the_database_is_away_has_all_earlier_rows_on_the_disk_when_it_gives_up(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = CallRecorder()
+    for _ in range(5):
+        early.record(a_call())
+    early.stop()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mcp_calls, "store", away)
+        broken.setattr("mcp_server.recorder.BATCH_ROWS", 2)
+        broken.setattr("mcp_server.recorder.STOP_SECONDS", 0.0)
+        # Killed right after: nothing of what it holds in memory is written any more.
+        CallRecorder()._restore()
+    CallRecorder()._restore()
+    assert rows("SELECT count(*) FROM mcp_call_logs") == [(5,)]
+
+
 def test_a_file_that_cannot_be_read_is_set_aside_and_stops_no_other(database: str) -> None:
     directory = get_settings().data_dir
     directory.mkdir(parents=True, exist_ok=True)
