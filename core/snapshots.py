@@ -95,7 +95,9 @@ def forget_all() -> None:
     """Drop every snapshot this process holds; the next use loads it again. For tests, which empty tables behind its back."""
     for snapshots in _registered.values():
         for snapshot in snapshots:
-            snapshot._value = None
+            # A load in progress would put back what it read before.
+            with snapshot._lock:
+                snapshot._value = None
 
 
 def listener_pid() -> int | None:
