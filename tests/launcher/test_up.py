@@ -95,10 +95,13 @@ def test_a_killed_process_is_replaced_and_work_goes_on(stack: Stack, role: str) 
     killed = stack.pids[role]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_until(
-        lambda: len(stack.pids.get(role, [])) == len(killed) and not set(killed) & set(stack.pids[role]),
-        timeout_seconds=20,
-    )
+
+    def replaced() -> bool:
+        # Read once: between two looks a process can have gone from the list.
+        now = stack.pids.get(role, [])
+        return len(now) == len(killed) and not set(killed) & set(now)
+
+    wait_until(replaced, timeout_seconds=20)
     # The API may need a moment to listen, or to find the database again.
     wait_until(lambda: answers(f"{stack.described['api_url']}/readyz"), timeout_seconds=START_SECONDS)
     stack.works()
