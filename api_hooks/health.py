@@ -7,7 +7,6 @@ from functools import lru_cache
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-import migrations
 from clients import broker
 from core.database import unit_of_work
 from core.errors import AnmeiError
@@ -78,6 +77,9 @@ def _check_migrations() -> str | None:
 
 @lru_cache(maxsize=8)
 def _schema_problem(there: str | None) -> str | None:
+    # Loads a whole tool for what is asked once: not at every start.
+    import migrations
+
     # Reads every migration's file, and a revision's answer does not change while this code runs.
     return migrations.schema_problem(there)
 

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from core import memory
 from worker.cli import diagnosis, journeys, persons, registering, roles, secrets, stack, users
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def prepare(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line; errors meant for people are one message and exit code 1, never a trace."""
+    memory.begin()
     try:
         app()
     except Exception as error:
