@@ -6,9 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 N ?= 20
-# Processes that run tests, each with servers of its own and whole files at a time. 2 are quicker by a third, and on a slow
-# machine so busy that what is killed on purpose comes back too late for who waits for it.
-TEST_PROCESSES ?= 1
+# Processes that run tests, each with servers of its own and whole files at a time; what kills and times whole stacks has the
+# machine to itself meanwhile.
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 UV := $(BIN)/uv
 PYTEST := $(BIN)/pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder)

@@ -26,7 +26,7 @@ PUBLISH_AT_ONCE = 500
 # What a message takes a worker, roughly. Fifty journeys in one message cost a tenth of fifty messages.
 MESSAGE_SECONDS = 0.004
 SEND_HELD_UP_TIMES = 20.0
-SEND_REST_SECONDS_MAX = 0.15
+SEND_REST_SECONDS_MAX = 0.08
 # A commit answers the callers whose registrations it holds, so the next is held back by little.
 COMMIT_HELD_UP_TIMES = 5.0
 COMMIT_REST_SECONDS_MAX = 0.02

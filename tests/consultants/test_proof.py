@@ -8,7 +8,7 @@ import pytest
 from tests.consultants_proof import claims, sockets
 from tests.consultants_proof.stack import ConsultantStack
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 CONSULTANTS, CUSTOMERS, ROUNDS = 8, 10, 5
 
 

@@ -9,7 +9,7 @@ from tests.faults.run import Counted, run
 BY_NAME = {case.name: case for case in CASES}
 COUNT, PER_SECOND = 120, 40.0
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("name", ["API killed between commit and publish", "rolling restart", "all at once"])

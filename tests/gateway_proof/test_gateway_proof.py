@@ -14,7 +14,7 @@ from tests.gateway_proof.people import Person, people, register
 from tests.gateway_proof.stack import AGENT_KEY, ProofStack
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 DEADLINE_MS = 20_000
 

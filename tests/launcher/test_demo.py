@@ -20,6 +20,7 @@ from tests.support.processes import OwnProcess
 
 
 # A stack starts, works and stops in it: half a minute alone, several on a machine shared with others.
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_the_demo_takes_every_registration_to_its_end_and_leaves_nothing_running(tmp_path: Path) -> None:
     # The environment's servers are the tests' own: a demo must not touch what is configured.
