@@ -17,8 +17,6 @@ from tests.launcher.stack import Stack
 from tests.support.waiting import START_SECONDS, wait_until
 from worker.processes import Identity
 
-pytestmark = pytest.mark.alone
-
 STOP_SECONDS = 15
 ROLES = {
     "agent-simulator": 1,

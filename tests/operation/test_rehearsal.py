@@ -7,7 +7,7 @@ from tests.operation.rehearsal import Rehearsed, rehearse
 
 COUNT = 100
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
