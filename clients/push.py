@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import apprise
 import httpx
 import requests
 import urllib3
@@ -17,6 +16,10 @@ from pydantic import SecretStr
 from clients import bounded_call
 from clients.address_guard import Guard, Network, is_literally_inside, leads_inside
 from core.errors import AnmeiError, PermanentError, TransientError
+
+if TYPE_CHECKING:
+    # Loaded by whoever sends to such a channel, not at the start of every process that might (clients.alerts).
+    import apprise
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
@@ -249,7 +252,9 @@ def _subscription(stored: SecretStr) -> dict[str, Any]:
     return {"endpoint": endpoint, "keys": {"p256dh": keys["p256dh"], "auth": keys["auth"]}}
 
 
-def _service(url: SecretStr) -> apprise.Apprise:
+def _service(url: SecretStr) -> "apprise.Apprise":
+    import apprise
+
     bounded_call.bound_requests()
     # Several services of one URL are asked one after the other, in the thread that is bounded.
     service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))

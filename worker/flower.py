@@ -8,6 +8,7 @@ import signal
 import sys
 from types import FrameType
 
+from core import memory
 from core.crypto import derive_key
 from core.logging import configure_logging
 from core.settings import get_settings
@@ -61,6 +62,7 @@ def serve_flower() -> None:
     signal.signal(signal.SIGINT, _leave)
     atexit.register(flower.stop)
     flower.start_http_server()
+    memory.settle()
     flower.start()
 
 

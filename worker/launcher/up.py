@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from core import memory
 from core.settings import Settings
 from worker.launcher import seeding
 from worker.launcher.console import Console
@@ -61,6 +62,7 @@ async def run_up(settings: Settings, console: Console) -> None:
     try:
         if await stop.or_done(stack.start()):
             welcome(stack, console)
+            memory.settle()
             await stop.wait()
         console.say("stopping (again to stop at once)")
     finally:
